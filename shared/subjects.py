@@ -1,0 +1,117 @@
+"""Where an event lives: the only place that knows subjects, stream names and the form of ids.
+
+A chat's id is a token of a subject, so it holds no dot, no space and no wildcard. A message's and an
+answer's id begins with its chat's id, so that whoever has the one also has the other.
+"""
+
+import re
+from typing import NewType
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+Sequence = NewType("Sequence", int)
+"""JetStream's number of a stored event, within its stream."""
+Index = NewType("Index", int)
+"""Number of a token event within its answer: 1, 2, 3, ... across attempts, no gaps, never used twice."""
+Attempt = NewType("Attempt", int)
+"""Number of a try at an answer, from 1."""
+ChatId = NewType("ChatId", str)
+MessageId = NewType("MessageId", str)
+AnswerId = NewType("AnswerId", str)
+
+CHATS = "CHATS"
+TOKENS = "TOKENS"
+MODELS = "MODELS"
+CHATS_SUBJECTS = "chats.*.*"
+TOKENS_SUBJECTS = "tokens.*.*"
+MODELS_SUBJECTS = "models.*"
+GENERATORS = "generators"
+"""The durable consumer from which all generators take requests."""
+TITLES = "titles"
+REQUESTS = ("chats.*.message-requested", "chats.*.answer-requested")
+ENDS = ("chats.*.answer-completed",)
+STOPS = ("chats.*.cancel-requested", "chats.*.chat-deleted")
+
+_CLIENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_MESSAGE_MARK, _ANSWER_MARK = "_m", "_a"
+
+
+def fact(chat: str, name: str) -> str:
+    return f"chats.{chat}.{name}"
+
+
+def facts(chat: str) -> str:
+    """All facts of a chat; it also names the condition under which each of them is appended."""
+    return f"chats.{chat}.*"
+
+
+def answer(answer_id: str) -> str:
+    return f"tokens.{chat_of(answer_id)}.{answer_id}"
+
+
+def answers(chat: str) -> str:
+    return f"tokens.{chat}.*"
+
+
+def catalogue(provider: str) -> str:
+    return f"models.{provider}"
+
+
+def worker(worker_id: str) -> str:
+    """Core NATS, not a stream: where a worker answers whether it still has an answer."""
+    return f"workers.{worker_id}"
+
+
+def stream_of(subject: str) -> str:
+    """Raises `ValueError` on a subject of no stream."""
+    match subject.partition(".")[0]:
+        case "chats":
+            return CHATS
+        case "tokens":
+            return TOKENS
+        case "models":
+            return MODELS
+    raise ValueError(f"{subject!r} belongs to no stream")
+
+
+def client_id(text: str) -> str | None:
+    """A client's own id in its one canonical form (UUID in lower case, ULID in upper), or None if it is neither."""
+    for form in (text.lower(), text.upper()):
+        if _CLIENT_ID.fullmatch(form):
+            return form
+    return None
+
+
+def keyed_id(owner: str, key: str) -> str:
+    """The id that an `Idempotency-Key` stands for: the same owner and key give the same id, for ever."""
+    return str(uuid5(uuid5(NAMESPACE_URL, "urn:unspool:idempotency"), f"{owner}\n{key}"))
+
+
+def message_id(chat: ChatId, local: str) -> MessageId:
+    return MessageId(f"{chat}{_MESSAGE_MARK}{local}")
+
+
+def answer_id(chat: ChatId, local: str) -> AnswerId:
+    return AnswerId(f"{chat}{_ANSWER_MARK}{local}")
+
+
+def chat_of(id_: str) -> ChatId:
+    """The chat of a message's or an answer's id; of a chat's id, itself."""
+    return ChatId(id_.partition("_")[0])
+
+
+def is_answer_id(id_: str) -> bool:
+    return _has_form(id_, _ANSWER_MARK)
+
+
+def is_message_id(id_: str) -> bool:
+    return _has_form(id_, _MESSAGE_MARK)
+
+
+def _has_form(id_: str, mark: str) -> bool:
+    chat, found, local = id_.partition(mark)
+    return bool(found) and client_id(chat) == chat and client_id(local) == local
+
+
+def new_id(random: UUID) -> str:
+    """The canonical text of a fresh id; randomness is the caller's."""
+    return str(random)
