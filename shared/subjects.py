@@ -6,7 +6,7 @@ answer's id begins with its chat's id, so that whoever has the one also has the 
 
 import re
 from typing import NewType
-from uuid import NAMESPACE_URL, UUID, uuid5
+from uuid import NAMESPACE_URL, uuid5
 
 Sequence = NewType("Sequence", int)
 """JetStream's number of a stored event, within its stream."""
@@ -111,7 +111,3 @@ def _has_form(id_: str, mark: str) -> bool:
     chat, found, local = id_.partition(mark)
     return bool(found) and client_id(chat) == chat and client_id(local) == local
 
-
-def new_id(random: UUID) -> str:
-    """The canonical text of a fresh id; randomness is the caller's."""
-    return str(random)
