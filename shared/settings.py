@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The owner of all chats while there is one user only."""
 
     # the log
+    log_connect_seconds: float = 10.0
+    """How long the first contact may take; after it, a process reconnects for ever."""
     log_timeout_seconds: float = 2.0
     """How long one call to the log may take before it is tried again."""
     api_append_patience_seconds: float = 5.0

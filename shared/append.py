@@ -1,0 +1,92 @@
+"""Conditional appends that may be repeated: the half of "nothing lost, nothing doubled" that writes.
+
+The law of this file. An append says which sequence it expects to be the last one. A broker refuses the
+retry of an append *that had succeeded* just as it refuses a stale one. So a refusal is no verdict: the
+log is read on from the expected sequence, from the leader, and if one of the events there is ours, we had won.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from shared import subjects
+from shared.errors import LogUnavailable, SequenceConflict, TailLost
+from shared.events import AnswerEvent, Fact, encode, name_of
+from shared.log import Log, Stored
+from shared.subjects import AnswerId, Sequence
+
+_FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 2.0
+
+
+async def append_fact(log: Log, fact: Fact, expected: Sequence, patience_seconds: float) -> Sequence:
+    """Appends to the chat on the condition that `expected` is the chat's newest sequence.
+
+    Returns the fact's sequence, also when an earlier try had stored it. Raises `SequenceConflict` when
+    another fact came first, and `LogUnavailable` when patience ran out: then it is not known
+    whether it was stored, and calling again with the same fact is safe.
+    """
+    subject, data = subjects.fact(fact.chat, name_of(fact)), encode(fact)
+    scope = subjects.facts(fact.chat)
+
+    async def once() -> Sequence:
+        return await log.publish(subject, data, expected=expected, scope=scope, id_=fact.id)
+
+    return await _settled(log, scope, data, expected, once, patience_seconds)
+
+
+async def append_answer_event(
+    log: Log,
+    answer: AnswerId,
+    event: AnswerEvent,
+    expected: Sequence,
+    patience_seconds: float,
+) -> Sequence:
+    """Appends to the answer's own subject: the fence. `SequenceConflict` means that another worker has the answer.
+
+    Raises `TailLost` when the broker has forgotten what it had acknowledged.
+    """
+    subject, data = subjects.answer(answer), encode(event)
+
+    async def once() -> Sequence:
+        return await log.publish(subject, data, expected=expected, scope=subject)
+
+    return await _settled(log, subject, data, expected, once, patience_seconds)
+
+
+async def _settled(
+    log: Log,
+    scope: str,
+    data: bytes,
+    expected: Sequence,
+    once: Callable[[], Awaitable[Sequence]],
+    patience_seconds: float,
+) -> Sequence:
+    deadline = time.monotonic() + patience_seconds
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            try:
+                return await once()
+            except SequenceConflict:
+                return await _ours(log, scope, data, expected)
+        except LogUnavailable:
+            if time.monotonic() + wait > deadline:
+                raise
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+
+
+async def _ours(log: Log, scope: str, data: bytes, expected: Sequence) -> Sequence:
+    """The sequence of our own event, if it stands after the expected one; else the conflict is real."""
+    found: Stored | None = await log.next(scope, Sequence(expected + 1))
+    if found is None:
+        last = await log.last(scope)
+        # Nothing after it, and yet refused: the log ends before what it had acknowledged to us.
+        if last is None or last.sequence < expected:
+            raise TailLost(scope, expected, last.sequence if last else 0)
+    while found is not None:
+        if found.data == data:
+            return found.sequence
+        found = await log.next(scope, Sequence(found.sequence + 1))
+    raise SequenceConflict(scope, expected)
