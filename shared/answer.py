@@ -4,7 +4,9 @@ The law of this file: `evolve` is the only reading of token events; workers, rep
 all use it, so they cannot disagree about what an answer says.
 """
 
-import msgspec
+from collections.abc import Iterable
+from typing import assert_never
+
 from msgspec import Struct
 
 from shared.events import (
@@ -26,16 +28,16 @@ from shared.events import (
 from shared.subjects import Attempt, Index, Sequence
 
 
-class AnswerState(Struct, frozen=True, kw_only=True):
+class AnswerState(Struct, kw_only=True):
     """What an answer's events say so far. `sequence` is that of the last one: the next append expects it."""
 
     sequence: Sequence = Sequence(0)
     attempt: Attempt = Attempt(0)
     last_index: Index = Index(0)
-    text: tuple[str, ...] = ()
-    reasoning: tuple[str, ...] = ()
-    tool_calls: tuple[ToolCallFragment, ...] = ()
-    spans: tuple[AttemptSpan, ...] = ()
+    text: list[str] = []
+    reasoning: list[str] = []
+    tool_calls: list[ToolCallFragment] = []
+    spans: list[AttemptSpan] = []
     worker: str = ""
     model: str = ""
     left_out: int = 0
@@ -59,49 +61,51 @@ class AnswerState(Struct, frozen=True, kw_only=True):
         return self.attempt > 0 and self.ended is None and not self.handed_over
 
 
-def evolve(state: AnswerState, event: AnswerEvent, sequence: Sequence) -> AnswerState:
-    """Raises nothing: what stands in the log has happened. A sequence that was folded already changes nothing."""
+def fold(events: Iterable[tuple[AnswerEvent, Sequence]]) -> AnswerState:
+    state = AnswerState()
+    for event, sequence in events:
+        evolve(state, event, sequence)
+    return state
+
+
+def evolve(state: AnswerState, event: AnswerEvent, sequence: Sequence) -> None:
+    """In place, so that a fold over n events costs n. A sequence that was folded already changes nothing."""
     if sequence <= state.sequence:
-        return state
-    replace = msgspec.structs.replace
+        return
+    state.sequence = sequence
     match event:
         case GenerationStarted():
-            return replace(
-                state,
-                sequence=sequence,
-                attempt=event.attempt,
-                worker=event.worker,
-                model=event.model,
-                left_out=event.left_out,
-                crashes=event.crashes,
-                handed_over=False,
-            )
+            state.attempt, state.worker, state.model = event.attempt, event.worker, event.model
+            state.left_out, state.crashes, state.handed_over = event.left_out, event.crashes, False
         case TokenEmitted():
-            return replace(
-                state,
-                sequence=sequence,
-                last_index=event.index,
-                text=(*state.text, event.text) if event.text else state.text,
-                reasoning=(*state.reasoning, event.reasoning) if event.reasoning else state.reasoning,
-                tool_calls=(*state.tool_calls, event.tool_call) if event.tool_call else state.tool_calls,
-                spans=_spanned(state.spans, event, state.model),
-            )
+            _emitted(state, event)
         case GenerationReset():
-            return replace(state, sequence=sequence, text=(), reasoning=(), tool_calls=(), spans=())
+            for part in (state.text, state.reasoning, state.tool_calls, state.spans):
+                part.clear()
         case GenerationHandedOver():
-            return replace(state, sequence=sequence, handed_over=True, usage=event.usage)
+            state.handed_over, state.usage = True, event.usage
         case GenerationEnded():
-            return replace(state, sequence=sequence, ended=event)
+            state.ended = event
+        case _:
+            assert_never(event)
 
 
-def _spanned(spans: tuple[AttemptSpan, ...], event: TokenEmitted, model: str) -> tuple[AttemptSpan, ...]:
-    if spans and spans[-1].attempt == event.attempt:
-        return (*spans[:-1], msgspec.structs.replace(spans[-1], last_index=event.index))
-    new = AttemptSpan(attempt=event.attempt, first_index=event.index, last_index=event.index, model=model)
-    return (*spans, new)
+def _emitted(state: AnswerState, event: TokenEmitted) -> None:
+    state.last_index = event.index
+    if event.text:
+        state.text.append(event.text)
+    if event.reasoning:
+        state.reasoning.append(event.reasoning)
+    if event.tool_call is not None:
+        state.tool_calls.append(event.tool_call)
+    first = event.index
+    if state.spans and state.spans[-1].attempt == event.attempt:
+        first = state.spans.pop().first_index
+    span = AttemptSpan(attempt=event.attempt, first_index=first, last_index=event.index, model=state.model)
+    state.spans.append(span)
 
 
-def merged_tool_calls(fragments: tuple[ToolCallFragment, ...]) -> tuple[ToolCallFragment, ...]:
+def merged_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFragment, ...]:
     """Whole calls from their fragments, in the order of their index."""
     whole: dict[int, ToolCallFragment] = {}
     for part in fragments:
@@ -132,7 +136,7 @@ def end_fact(request: AnswerRequest, state: AnswerState, ended: GenerationEnded)
         "last_index": state.last_index,
         "finish_reason": ended.finish_reason,
         "usage": ended.usage,
-        "spans": state.spans,
+        "spans": tuple(state.spans),
         "left_out": state.left_out,
     }
     match ended.outcome:
