@@ -41,6 +41,10 @@ class TailLost(UnspoolError):
         self.last = last
 
 
+class ChatGone(UnspoolError):
+    """The chat was deleted while something was being written for it."""
+
+
 class UndecodableEvent(UnspoolError):
     """A stored event is not of any type that this version knows."""
 

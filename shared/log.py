@@ -13,7 +13,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
@@ -38,6 +38,7 @@ _WRONG_LAST_SEQUENCE = {10071, 10164}
 _NO_ROOM = {10002, 10023, 10028, 10047, 10054, 10077}
 _NOT_FOUND = {10014, 10037, 10059}
 _BATCH = 500
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _RECONNECT_WAIT_SECONDS = 0.2
 
 
@@ -138,6 +139,35 @@ class PushFeed(Protocol):
 
     def stored(self, stored: Stored, consumer_sequence: int) -> None: ...
     def heartbeat(self, last_consumer_sequence: int) -> None: ...
+    def begun(self, pending: int) -> None:
+        """The consumer was made; so many messages were there for it then."""
+        ...
+
+
+class _Gathered:
+    """A feed that ends: complete when all has come that was there when it began."""
+
+    def __init__(self, into: dict[str, list[Stored]]) -> None:
+        self._into = into
+        self._expected: int | None = None
+        self._count = 0
+        self.complete = asyncio.Event()
+
+    def begun(self, pending: int) -> None:
+        self._expected = pending
+        self._check()
+
+    def stored(self, stored: Stored, consumer_sequence: int) -> None:
+        self._into[stored.subject].append(stored)
+        self._count = consumer_sequence
+        self._check()
+
+    def heartbeat(self, last_consumer_sequence: int) -> None:
+        pass
+
+    def _check(self) -> None:
+        if self._expected is not None and self._count >= self._expected:
+            self.complete.set()
 
 
 class EventLog:
@@ -268,6 +298,29 @@ class EventLog:
             tasks = [group.create_task(one(sequence)) for sequence in sequences]
         return [task.result() for task in tasks]
 
+    async def first_since(self, stream: str, time: datetime) -> Sequence | None:
+        """The first message that was stored at or after a time of the broker's clock."""
+        found, _ = await self._direct(stream, {"batch": 1, "start_time": time.isoformat(), "next_by_subj": ">"})
+        return found[0].sequence if found else None
+
+    async def read_many(self, names: Iterable[str]) -> dict[str, list[Stored]]:
+        """As `read` from the beginning, for many subjects of one stream in one scan of it."""
+        wanted: dict[str, list[Stored]] = {name: [] for name in names}
+        gathered = _Gathered(wanted)
+        stream = subjects.stream_of(next(iter(wanted)))
+        end = await self.push(stream, gathered, start=Sequence(1), filters=tuple(wanted))
+        try:
+            async with asyncio.timeout(self._settings.cold_read_seconds):
+                await gathered.complete.wait()
+        except TimeoutError as error:
+            raise LogUnavailable(f"{stream}: a read did not come to its end") from error
+        finally:
+            await end()
+        for name, found in wanted.items():
+            # The consumer may stand on a replica that is behind: the rest comes from the leader.
+            found += await self.read(name, found[-1].sequence if found else Sequence(0))
+        return wanted
+
     async def latest(self, wildcard: str) -> list[Stored]:
         """The last message of each subject that matches."""
         stream = subjects.stream_of(wildcard)
@@ -357,7 +410,7 @@ class EventLog:
                 return
             fields = message.reply.split(".")
             sequence, consumer_sequence, nanoseconds = fields[-4:-1] if len(fields) == 9 else fields[7:10]  # noqa: PLR2004 - with and without a domain
-            time = datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC)
+            time = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
             feed.stored(Stored(message.subject, Sequence(int(sequence)), time, message.data), int(consumer_sequence))
 
         subscription = await self._bulk.subscribe(inbox, cb=take, pending_bytes_limit=-1)
@@ -366,6 +419,7 @@ class EventLog:
         except BaseException:
             await _quietly(subscription.unsubscribe())
             raise
+        feed.begun(int(info.num_pending or 0) + int(info.delivered.consumer_seq if info.delivered else 0))
 
         async def end() -> None:
             await _quietly(subscription.unsubscribe())

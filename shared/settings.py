@@ -112,8 +112,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     chat_states_max: int = 10_000
     keep_alive_seconds: float = 15.0
     client_retry_milliseconds: int = 1000
-    cold_reads_max: int = 4
-    """Reads of answers that are not in the hot log, at a time."""
+    cold_answers_max: int = 50
+    """Answers not in the hot log that are read in one scan of the stream; one scan at a time."""
+    cold_read_seconds: float = 20.0
     done_wait_seconds: float = 2.0
     """How long `done` waits for tokens that are in the log but have not come yet."""
     streams_max: int = 10_000

@@ -1,0 +1,322 @@
+"""Making one answer, from a request that was delivered to its end in the log.
+
+The order that makes a crash at any line harmless: `GenerationStarted` before the provider is called;
+`GenerationEnded` on the answer's subject, which decides the outcome; the fact on the chat's; the
+acknowledgement last, by the worker that calls `run`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from enum import Enum
+from typing import assert_never
+
+from services.generator import prompt as prompts
+from services.generator.providers import Delta, Finished
+from services.generator.providers.registry import Registry
+from services.generator.providers.retry import opened
+from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
+from services.generator.writer import AnswerWriter, Pending, size_of
+from shared import subjects
+from shared.answer import end_fact
+from shared.append import append_fact
+from shared.errors import ChatGone, ProviderError, ProviderInterrupted, SequenceConflict, TailLost
+from shared.events import (
+    AnswerRequest,
+    Fact,
+    GenerationEnded,
+    GenerationHandedOver,
+    GenerationReset,
+    GenerationStarted,
+    Outcome,
+    Problem,
+    Usage,
+    decode_fact,
+)
+from shared.log import Log, Stored
+from shared.logging import logger
+from shared.settings import Settings
+from shared.subjects import Sequence
+
+log = logger(__name__)
+
+
+class Stop(Enum):
+    """Why a running answer is to stop."""
+
+    CANCELLED = "cancelled"
+    DELETED = "deleted"
+    HANDED_OVER = "handed-over"
+
+
+class HandedOver(Exception):  # noqa: N818 - not an error: the request is to be given back
+    pass
+
+
+class Generation:
+    """One answer in the hands of this worker. `run` once; `stop` at any time."""
+
+    def __init__(
+        self,
+        request: AnswerRequest,
+        sequence: Sequence,
+        *,
+        log_: Log,
+        registry: Registry,
+        settings: Settings,
+        worker: str,
+    ) -> None:
+        self.request = request
+        self._sequence = sequence
+        self._log = log_
+        self._registry = registry
+        self._settings = settings
+        self._worker = worker
+        self.writer = AnswerWriter(log_, request.answer, settings.worker_append_patience_seconds)
+        self._pending = Pending()
+        self._source: asyncio.Task[Finished] | None = None
+        self._stop: Stop | None = None
+        self._interruptions = 0
+        self._usage = Usage()
+
+    def stop(self, why: Stop) -> None:
+        """Closes the connection to the provider at once; what has come in so far is kept. The first reason counts."""
+        if self._stop is None:
+            self._stop = why
+        if self._source is not None:
+            self._source.cancel()
+        self._pending.wake()
+
+    async def run(self) -> None:
+        """Returns when nothing more is to be done for the request. Raises `HandedOver` to have it given back.
+
+        Raises `SequenceConflict` when another worker has the answer, `LogUnavailable` when patience ran out.
+        """
+        try:
+            await self._run()
+        except ChatGone:
+            await self._forget()
+
+    async def _run(self) -> None:
+        facts = await self._facts_since()
+        if not self.writer.state.sequence:
+            await self.writer.load()
+        todo = self._plan(facts)
+        log.info("planned", **self.log_fields, plan=type(todo).__name__)
+        match todo:
+            case Settled():
+                return
+            case Gone():
+                raise ChatGone(self.request.chat)
+            case WriteFact():
+                ended = todo.ended
+            case EndNow():
+                ended = await self._end_now(todo)
+            case Generate():
+                ended = await self._generate(todo)
+            case _:
+                assert_never(todo)
+        await self._write_fact(ended)
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        state = self.writer.state
+        return {
+            "chat": self.request.chat,
+            "answer": self.request.answer,
+            "sequence": state.sequence,
+            "attempt": state.attempt,
+        }
+
+    def _plan(self, facts: list[Fact]) -> Plan:
+        if self._stop is Stop.HANDED_OVER:
+            raise HandedOver
+        try:
+            can_continue = self._can_continue()
+        except ProviderError:
+            can_continue = False
+        return plan(
+            self.request,
+            self.writer.state,
+            facts,
+            can_continue=can_continue,
+            crashes_max=self._settings.attempts_max,
+        )
+
+    def _can_continue(self) -> bool:
+        provider, model = self._registry.find(self.request.model)
+        return provider.can_continue(model)
+
+    async def _facts_since(self) -> list[Fact]:
+        scope = subjects.facts(self.request.chat)
+        return [decode_fact(stored.data) for stored in await self._log.read(scope, self._sequence)]
+
+    # --- generating -------------------------------------------------------------------------------
+
+    async def _generate(self, todo: Generate) -> GenerationEnded:
+        """Attempt after attempt, until one ends: a stream that breaks off is gone on with, or begun again."""
+        self._usage = self.writer.state.usage
+        while True:
+            try:
+                finished = await self._attempt(todo)
+            except ProviderInterrupted as error:
+                self._interruptions += 1
+                if self._interruptions >= self._settings.attempts_max:
+                    return await self._ended("failed", error=_problem(error))
+                log.warning("interrupted", **self.log_fields, reason=error.detail)
+                todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=self._can_continue())
+            except ProviderError as error:
+                return await self._ended("failed", error=_problem(error))
+            else:
+                return await self._finish(finished)
+
+    async def _finish(self, finished: Finished | None) -> GenerationEnded:
+        if finished is not None:
+            self._usage += finished.usage
+            return await self._ended("completed", finish_reason=finished.finish_reason)
+        match self._stop:
+            case Stop.HANDED_OVER:
+                attempt = self.writer.state.attempt
+                await self.writer.append(GenerationHandedOver(attempt=attempt, usage=self._usage))
+                raise HandedOver
+            case Stop.DELETED:
+                raise ChatGone(self.request.chat)
+            case _:
+                return await self._ended("cancelled", finish_reason="cancelled")
+
+    async def _attempt(self, todo: Generate) -> Finished | None:
+        """One call of the provider, to its end; None when `stop` was called. Raises `ProviderError`."""
+        provider, model = self._registry.find(self.request.model)
+        prefill = self.writer.state.whole_text if todo.go_on else ""
+        trimmed = prompts.build(
+            self.request,
+            await self._context(),
+            model=model,
+            prefill=prefill,
+            context_tokens=provider.context_tokens,
+            output_tokens=self._settings.output_tokens_max,
+        )
+        await self.writer.append(
+            GenerationStarted(
+                attempt=todo.attempt,
+                worker=self._worker,
+                model=f"{provider.name}/{model}",
+                request=self._sequence,
+                left_out=trimmed.left_out,
+                crashes=todo.crashes,
+            )
+        )
+        if todo.reset:
+            await self.writer.append(GenerationReset(attempt=todo.attempt))
+        return await self._copied(opened(provider, trimmed.prompt, self._settings))
+
+    async def _context(self) -> list[Fact]:
+        found = await self._log.fetch(subjects.CHATS, self.request.context)
+        return [decode_fact(stored.data) for stored in found if _is_of(stored, self.request.chat)]
+
+    async def _copied(self, deltas: AsyncIterator[Delta | Finished]) -> Finished | None:
+        """Provider to log. Whatever ends the provider's stream, all that it gave is in the log first."""
+        self._source = asyncio.create_task(self._receive(deltas))
+        if self._stop is not None:
+            self._source.cancel()
+        try:
+            while True:
+                ended = self._source.done()
+                state = self.writer.state
+                event = self._pending.take(
+                    state.attempt, subjects.Index(state.last_index + 1), self._settings.token_event_max_bytes
+                )
+                if event is not None:
+                    await self.writer.append(event)
+                elif ended:
+                    break
+                else:
+                    await self._pending.wait()
+        finally:
+            self._source.cancel()
+            await asyncio.wait([self._source])
+        return None if self._source.cancelled() else self._source.result()
+
+    async def _receive(self, deltas: AsyncIterator[Delta | Finished]) -> Finished:
+        size = sum(len(part.encode()) for part in (*self.writer.state.text, *self.writer.state.reasoning))
+        try:
+            async with contextlib.aclosing(deltas) as source:  # type: ignore[type-var] # providers are generators
+                async for delta in source:
+                    if isinstance(delta, Finished):
+                        return delta
+                    size += size_of(delta)
+                    if size > self._settings.answer_max_bytes:
+                        return Finished(finish_reason="length")
+                    self._pending.add(delta)
+            raise ProviderInterrupted("the provider's stream stopped without its end")
+        finally:
+            self._pending.wake()
+
+    # --- ending --------------------------------------------------------------------------------------
+
+    async def _end_now(self, todo: EndNow) -> GenerationEnded:
+        if not self.writer.state.attempt:  # the end belongs to an attempt, and that attempt to this worker
+            await self.writer.append(
+                GenerationStarted(
+                    attempt=subjects.Attempt(1),
+                    worker=self._worker,
+                    model=self.request.model,
+                    request=self._sequence,
+                )
+            )
+        self._usage = self.writer.state.usage
+        reason = "cancelled" if todo.outcome == "cancelled" else ""
+        return await self._ended(todo.outcome, finish_reason=reason, error=todo.error)
+
+    async def _ended(
+        self, outcome: Outcome, *, finish_reason: str = "", error: Problem | None = None
+    ) -> GenerationEnded:
+        state = self.writer.state
+        ended = GenerationEnded(
+            attempt=state.attempt,
+            outcome=outcome,
+            last_index=state.last_index,
+            finish_reason=finish_reason or ("error" if outcome == "failed" else ""),
+            usage=self._usage,
+            error=error,
+        )
+        await self.writer.append(ended)
+        return ended
+
+    async def _write_fact(self, ended: GenerationEnded) -> None:
+        """The first try expects that nothing happened in the chat since the request: mostly so, and it saves a read."""
+        fact = end_fact(self.request, self.writer.state, ended)
+        expected = self._sequence
+        while True:
+            try:
+                sequence = await append_fact(
+                    self._log, fact, expected, self._settings.worker_append_patience_seconds
+                )
+            except (SequenceConflict, TailLost):
+                since = await self._log.read(subjects.facts(self.request.chat), self._sequence)
+                todo = self._plan([decode_fact(stored.data) for stored in since])
+                if isinstance(todo, Gone):
+                    raise ChatGone(self.request.chat) from None
+                if isinstance(todo, Settled):
+                    return
+                expected = since[-1].sequence if since else await self._newest()
+                continue
+            log.info("ended", **(self.log_fields | {"sequence": sequence}), outcome=ended.outcome)
+            return
+
+    async def _newest(self) -> Sequence:
+        last = await self._log.last(subjects.facts(self.request.chat))
+        return last.sequence if last else Sequence(0)
+
+    async def _forget(self) -> None:
+        """What this worker still wrote after the chat's tokens were purged goes too."""
+        log.info("chat-gone", **self.log_fields)
+        await self._log.purge(subjects.answer(self.request.answer))
+
+
+def _is_of(stored: Stored | None, chat: str) -> bool:
+    return stored is not None and stored.subject.split(".")[1] == chat
+
+
+def _problem(error: ProviderError) -> Problem:
+    return Problem(code=error.code, title="The provider gave no answer.", detail=error.detail, status=error.status)

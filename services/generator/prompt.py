@@ -1,0 +1,88 @@
+"""From the facts of a branch to the prompt for a model, trimmed to its window. Pure."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from services.generator.providers import Prompt, PromptMessage
+from shared.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerFailed,
+    AnswerRequest,
+    Content,
+    Fact,
+    MessageRequested,
+)
+
+_BYTES_PER_TOKEN = 3
+"""Cautious: English has about 4 bytes a token, Chinese about 3, and we would rather leave out one message too many."""
+_TOKENS_PER_MESSAGE = 8
+
+
+class Trimmed(Struct, frozen=True):
+    prompt: Prompt
+    left_out: int
+    """Messages of the branch, oldest first, for which there was no room."""
+
+
+def build(
+    request: AnswerRequest,
+    context: Iterable[Fact],
+    *,
+    model: str,
+    prefill: str = "",
+    context_tokens: int,
+    output_tokens: int,
+) -> Trimmed:
+    """The system prompt and the newest message always stay; of the rest, the newest that fit."""
+    said = [message for fact in context if (message := _said(fact))]
+    if isinstance(request, MessageRequested):
+        said.append(PromptMessage("user", text_of(request.content)))
+    room = context_tokens - min(output_tokens, context_tokens // 2)
+    room -= _tokens(request.instructions or "") + _tokens(prefill)
+    kept: list[PromptMessage] = []
+    for message in reversed(said):
+        room -= _tokens(message.text) + _TOKENS_PER_MESSAGE
+        if room < 0 and kept:
+            break
+        kept.append(message)
+    while len(kept) > 1 and kept[-1].role == "assistant":  # a conversation begins with its user
+        kept.pop()
+    prompt = Prompt(
+        model=model,
+        messages=_alternating(reversed(kept)),
+        system=request.instructions,
+        params=request.params,
+        prefill=prefill,
+    )
+    return Trimmed(prompt, len(said) - len(kept))
+
+
+def text_of(content: Content) -> str:
+    return "\n".join(part.text for part in content)
+
+
+def _said(fact: Fact) -> PromptMessage | None:
+    match fact:
+        case MessageRequested():
+            return PromptMessage("user", text_of(fact.content))
+        case AnswerCompleted() | AnswerFailed() | AnswerCancelled() if fact.text:
+            return PromptMessage("assistant", fact.text)
+        case _:
+            return None
+
+
+def _alternating(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
+    """Some providers refuse two messages of one role in a row, as they stand after an answer without text."""
+    joined: list[PromptMessage] = []
+    for message in messages:
+        if joined and joined[-1].role == message.role:
+            joined[-1] = PromptMessage(message.role, f"{joined[-1].text}\n\n{message.text}")
+        else:
+            joined.append(message)
+    return tuple(joined)
+
+
+def _tokens(text: str) -> int:
+    return len(text.encode()) // _BYTES_PER_TOKEN + 1

@@ -1,0 +1,187 @@
+"""The worker: takes requests from the queue, keeps their answers going side by side, and hands them over when it stops.
+
+What it holds is bounded (`answers_in_flight_max`), what it holds it says (the heartbeat, and the answer to
+another worker's question), and nothing is acknowledged before its end is in the log.
+"""
+
+import asyncio
+import contextlib
+from uuid import uuid4
+
+import msgspec
+
+from services.generator.generation import Generation, HandedOver, Stop
+from services.generator.providers.registry import Registry
+from shared import subjects
+from shared.errors import LogUnavailable, SequenceConflict, TailLost, UnspoolError
+from shared.events import AnswerRequested, CancelRequested, ChatDeleted, MessageRequested, decode_fact, encode
+from shared.follower import Follower
+from shared.log import Delivery, EventLog, Stored
+from shared.logging import logger
+from shared.settings import Settings
+from shared.subjects import AnswerId
+
+log = logger(__name__)
+
+
+class Worker:
+    """One per process. `id` is unique to the process: no two workers ever take one event for their own."""
+
+    def __init__(self, log_: EventLog, registry: Registry, settings: Settings) -> None:
+        self.id = str(uuid4())
+        self._log = log_
+        self._registry = registry
+        self._settings = settings
+        self._running: dict[AnswerId, tuple[Generation, Delivery]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(settings.answers_in_flight_max)
+        self._stopping = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Until `stop`. Then hands over what it has, within `shutdown_seconds`."""
+        await self._log.listen(subjects.worker(self.id), self._answer_question)
+        stops = Follower(self._log, subjects.CHATS, self._stop_requested, self._settings, filters=subjects.STOPS)
+        side = [asyncio.create_task(task) for task in (stops.run(), self._beat(), self._announce())]
+        pull = asyncio.create_task(self._pull())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([pull, stopping, *side], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await _cancelled(pull, stopping)
+            await self._hand_over()
+            await _cancelled(*side)
+        for task in (pull, *side):
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._running)
+
+    # --- taking requests ---------------------------------------------------------------------------
+
+    async def _pull(self) -> None:
+        async for delivery in self._log.requests(subjects.GENERATORS, self._free):
+            await self._take(delivery)
+
+    async def _free(self) -> int:
+        async with self._room:
+            return max(1, self._settings.answers_in_flight_max - len(self._tasks))
+
+    async def _take(self, delivery: Delivery) -> None:
+        try:
+            request = decode_fact(delivery.stored.data)
+        except msgspec.MsgspecError as error:
+            # Left in the queue: a newer generator may know it. It never blocks the others.
+            log.error("undecodable-request", sequence=delivery.stored.sequence, reason=str(error))
+            await delivery.give_back(self._settings.ack_wait_seconds)
+            return
+        if not isinstance(request, MessageRequested | AnswerRequested):
+            await delivery.ack()
+            return
+        if request.answer in self._running:
+            # It came again while we have it (the broker was away): the newest delivery is the one to acknowledge.
+            self._running[request.answer] = (self._running[request.answer][0], delivery)
+            return
+        await self._room.acquire()
+        generation = Generation(
+            request,
+            delivery.stored.sequence,
+            log_=self._log,
+            registry=self._registry,
+            settings=self._settings,
+            worker=self.id,
+        )
+        self._running[request.answer] = (generation, delivery)
+        task = asyncio.create_task(self._make(generation, delivery))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _make(self, generation: Generation, delivery: Delivery) -> None:
+        answer = generation.request.answer
+        try:
+            if delivery.delivered > 1 and await self._somebody_has_it(generation):
+                log.info("still-alive", **generation.log_fields)
+                return
+            await generation.run()
+            await self._running[answer][1].ack()
+        except HandedOver:
+            log.info("handed-over", **generation.log_fields)
+            await self._running[answer][1].give_back()
+        except (SequenceConflict, TailLost) as error:
+            log.warning("fenced", **generation.log_fields, reason=str(error))
+        except LogUnavailable as error:
+            # Not acknowledged: the request comes again, here or elsewhere, when the broker is back.
+            log.warning("gave-up-for-now", **generation.log_fields, reason=str(error))
+        except Exception:
+            # The request is redelivered, and counts as a crash there: it never blocks the queue.
+            log.exception("generation-crashed", **generation.log_fields)
+        finally:
+            del self._running[answer]
+            self._room.release()
+
+    async def _somebody_has_it(self, generation: Generation) -> bool:
+        """After an outage of the broker everyone is alive, and nothing is to be taken over."""
+        await generation.writer.load()
+        state = generation.writer.state
+        if not state.under_way or state.worker == self.id:
+            return False
+        question = generation.request.answer
+        with contextlib.suppress(LogUnavailable):  # silent: stopped or stuck. The fence makes taking over safe.
+            reply = await self._log.ask(
+                subjects.worker(state.worker), question, self._settings.question_timeout_seconds
+            )
+            return reply == "yes"
+        return False
+
+    def _answer_question(self, answer: str) -> str:
+        return "yes" if answer in self._running and not self._stopping.is_set() else "no"
+
+    # --- what runs beside ----------------------------------------------------------------------------
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            for _, delivery in list(self._running.values()):
+                await delivery.in_progress()
+
+    def _stop_requested(self, stored: Stored) -> None:
+        try:
+            fact = decode_fact(stored.data)
+        except msgspec.MsgspecError:
+            return
+        match fact:
+            case CancelRequested():
+                if running := self._running.get(fact.answer):
+                    running[0].stop(Stop.CANCELLED)
+            case ChatDeleted():
+                for generation, _ in list(self._running.values()):
+                    if generation.request.chat == fact.chat:
+                        generation.stop(Stop.DELETED)
+            case _:
+                pass
+
+    async def _announce(self) -> None:
+        """What models there are, for the API: again and again, since a provider may come up later."""
+        while True:
+            for catalogue in await self._registry.catalogues():
+                with contextlib.suppress(UnspoolError):
+                    await self._log.publish_latest(subjects.catalogue(catalogue.provider), encode(catalogue))
+            await asyncio.sleep(self._settings.catalogue_refresh_seconds)
+
+    async def _hand_over(self) -> None:
+        for generation, _ in list(self._running.values()):
+            generation.stop(Stop.HANDED_OVER)
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=self._settings.shutdown_seconds)
+            await _cancelled(*late)
+
+
+async def _cancelled(*tasks: asyncio.Task[None] | asyncio.Task[bool]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -1,0 +1,125 @@
+"""Writing one answer's events: in order, fenced, one publish in flight, and known by heart.
+
+What comes in while a publish is under way goes together into the next event. So latency is one round
+trip when all is calm, and events grow, instead of queues, when it is not.
+"""
+
+import asyncio
+
+from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolCallDelta
+from shared import subjects
+from shared.answer import AnswerState, evolve
+from shared.append import append_answer_event
+from shared.errors import ChatGone, TailLost
+from shared.events import AnswerEvent, TokenEmitted, decode_answer_event
+from shared.log import Log
+from shared.logging import logger
+from shared.subjects import AnswerId, Index, Sequence
+
+log = logger(__name__)
+
+_TAIL_RETRIES_MAX = 5
+
+
+class Pending:
+    """Deltas that wait for the next event. Bounded by the answer's own limit, which the worker keeps."""
+
+    def __init__(self) -> None:
+        self._deltas: list[Delta] = []
+        self._changed = asyncio.Event()
+
+    def add(self, delta: Delta) -> None:
+        self._deltas.append(delta)
+        self._changed.set()
+
+    def wake(self) -> None:
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Until something was added, or `wake` was called, since the last `wait`."""
+        await self._changed.wait()
+        self._changed.clear()
+
+    def take(self, attempt: int, index: Index, max_bytes: int) -> TokenEmitted | None:
+        """The longest run of one kind from the front that fits into one event, as that event."""
+        if not self._deltas:
+            return None
+        first = self._deltas[0]
+        if isinstance(first, ToolCallDelta):
+            del self._deltas[0]
+            return TokenEmitted(attempt=subjects.Attempt(attempt), index=index, tool_call=first.fragment)
+        texts: list[str] = []
+        size = 0
+        for delta in self._deltas:
+            if type(delta) is not type(first) or isinstance(delta, ToolCallDelta):
+                break
+            size += len(delta.text)
+            if texts and size > max_bytes:
+                break
+            texts.append(delta.text)
+        del self._deltas[: len(texts)]
+        text = "".join(texts)
+        if isinstance(first, ReasoningDelta):
+            return TokenEmitted(attempt=subjects.Attempt(attempt), index=index, reasoning=text)
+        return TokenEmitted(attempt=subjects.Attempt(attempt), index=index, text=text)
+
+
+def size_of(delta: Delta) -> int:
+    match delta:
+        case TextDelta() | ReasoningDelta():
+            return len(delta.text.encode())
+        case ToolCallDelta():
+            return len(delta.fragment.arguments.encode()) + len(delta.fragment.name)
+
+
+class AnswerWriter:
+    """The answer's subject, for the one worker that has it. `state` is what stands in the log."""
+
+    def __init__(self, log_: Log, answer: AnswerId, patience_seconds: float) -> None:
+        self._log = log_
+        self._answer = answer
+        self._patience_seconds = patience_seconds
+        self._events: list[tuple[AnswerEvent, Sequence]] = []
+        self.state = AnswerState()
+
+    async def load(self) -> None:
+        """What other workers wrote. Raises `LogUnavailable`."""
+        for stored in await self._log.read(subjects.answer(self._answer), self.state.sequence):
+            self._took(decode_answer_event(stored.data), stored.sequence)
+
+    async def append(self, event: AnswerEvent) -> None:
+        """In the log when it returns. Raises `SequenceConflict` when another worker has the answer: stop."""
+        for _ in range(_TAIL_RETRIES_MAX):
+            try:
+                sequence = await append_answer_event(
+                    self._log, self._answer, event, self.state.sequence, self._patience_seconds
+                )
+            except TailLost as lost:
+                # A deleted chat's tokens are gone on purpose: to append them again would bring it back.
+                if await self._log.last(subjects.fact(subjects.chat_of(self._answer), "chat-deleted")):
+                    raise ChatGone(self._answer) from lost
+                await self._restore(lost)
+                continue
+            self._took(event, sequence)
+            return
+        raise TailLost(subjects.answer(self._answer), self.state.sequence, 0)
+
+    def _took(self, event: AnswerEvent, sequence: Sequence) -> None:
+        self._events.append((event, sequence))
+        evolve(self.state, event, sequence)
+
+    async def _restore(self, lost: TailLost) -> None:
+        """The broker forgot acknowledged events: they are appended again, in order, with the same indexes."""
+        log.warning("tail-lost", answer=self._answer, expected=lost.expected, last=lost.last)
+        known = self._events
+        kept = [(event, sequence) for event, sequence in known if sequence <= lost.last]
+        if kept and kept[-1][1] != lost.last or (not kept and lost.last):
+            raise lost  # another's event stands there: not our tail
+        self._events, self.state = [], AnswerState()
+        for event, sequence in kept:
+            self._took(event, sequence)
+        for event, _ in known[len(kept) :]:
+            sequence = await append_answer_event(
+                self._log, self._answer, event, self.state.sequence, self._patience_seconds
+            )
+            self._took(event, sequence)
