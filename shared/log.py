@@ -288,6 +288,11 @@ class EventLog:
             found.append(step)
         return found
 
+    async def scan(self, stream: str, after: Sequence, most: int) -> list[Stored]:
+        """The next messages of a stream, whatever their subject: at most so many, fewer where a replica is behind."""
+        found, _ = await self._direct(stream, {"seq": after + 1, "next_by_subj": ">", "batch": most})
+        return found
+
     async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
         async def one(sequence: Sequence) -> Stored | None:
             found, _ = await self._direct(stream, {"seq": int(sequence)})

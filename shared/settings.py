@@ -126,6 +126,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     projector: bool = True
     """Whether the API process also runs the projector."""
     projector_batch_max: int = 500
+    projector_idle_seconds: float = 1.0
+    """How often an idle projector checks that the log is still the one that it folded."""
     projector_retry_seconds: float = 0.5
     read_after_seconds: float = 2.0
     """How long `?after=` waits for the read model."""

@@ -158,14 +158,20 @@ class HotLog:
 
     def _add(self, hot: HotAnswer, event: AnswerEvent, sequence: Sequence) -> None:
         before = hot.size_bytes
-        if not hot.add(event, sequence):
+        whole = hot.add(event, sequence)
+        self._size_bytes += hot.size_bytes - before
+        if not whole:
             log.error("index-missing", answer=hot.id, sequence=sequence, index=hot.last_index)
             self._drop(hot)
             return
-        hot.finish()
-        self._size_bytes += hot.size_bytes - before
+        self._finish(hot)
         if self._size_bytes > self._settings.hot_log_max_bytes:
             self._make_room()
+
+    def _finish(self, hot: HotAnswer) -> None:
+        before = hot.size_bytes
+        hot.finish()
+        self._size_bytes += hot.size_bytes - before
 
     def ended(self, end: AnswerEnd, sequence: Sequence) -> None:
         """Called by the follower of CHATS: the fact is in the log."""
@@ -173,7 +179,7 @@ class HotLog:
         if hot is None:
             return
         hot.end = (end, sequence)
-        hot.finish()
+        self._finish(hot)
         if not hot.done:
             # Its last tokens are in the log too, but the other follower has not brought them yet. Should they
             # never come (the broker lost them), watchers open it anew and get the fact's text.
@@ -260,7 +266,7 @@ class HotLog:
                 self._add(hot, decode_answer_event(stored.data), stored.sequence)
             except msgspec.MsgspecError:
                 log.warning("unknown-event-passed-over", answer=answer, sequence=stored.sequence)
-        hot.finish()
+        self._finish(hot)
 
     # --- room ----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,125 @@
+"""Chats' states for commands and streams: rows of the read model, and what the follower of CHATS has since.
+
+The law of this file: a state may be old, never wrong. What is decided on it is appended on the condition
+that it was the newest; and a "no" is given only after the leader was asked (`fresh`).
+"""
+
+from collections import OrderedDict, deque
+
+import msgspec
+
+from services.api.reads import Reads, ReadModelUnavailable
+from shared import subjects
+from shared.chat import ChatState, evolve
+from shared.events import Fact, decode_fact
+from shared.log import EventLog, Stored
+from shared.logging import logger
+from shared.settings import Settings
+from shared.subjects import ChatId, Sequence
+
+log = logger(__name__)
+
+
+class ChatStates:
+    def __init__(self, log_: EventLog, reads: Reads, settings: Settings) -> None:
+        self._log = log_
+        self._reads = reads
+        self._settings = settings
+        self._cached: OrderedDict[ChatId, ChatState] = OrderedDict()
+        self._held: deque[Stored] = deque(maxlen=settings.facts_held_max)
+        self._follows_after: Sequence | None = None
+
+    async def start(self) -> Sequence:
+        """Where the follower of CHATS is to begin: after what the rows have, so that there is no gap between them."""
+        position = await self._log.position(subjects.CHATS)
+        try:
+            folded = await self._reads.position()
+        except ReadModelUnavailable:
+            folded = Sequence(0)
+        oldest_held = position.last - self._settings.facts_held_max // 2
+        self._follows_after = Sequence(min(max(folded, oldest_held, 0), position.last))
+        return Sequence(self._follows_after + 1)
+
+    def follow(self, stored: Stored, fact: Fact | None) -> None:
+        """Called by the follower of CHATS, in order; `fact` is None for one that this version does not know."""
+        if len(self._held) == self._held.maxlen:
+            self._follows_after = self._held[0].sequence
+        self._held.append(stored)
+        chat = _chat_of(stored)
+        if (state := self._cached.get(chat)) is not None:
+            _apply(state, stored, fact)
+
+    def rewound(self) -> None:
+        self._cached.clear()
+        self._held.clear()
+        self._follows_after = None
+
+    async def get(self, chat: ChatId) -> ChatState:
+        """As new as this process knows. Raises `LogUnavailable` only if neither rows nor cache can tell."""
+        if (state := self._cached.get(chat)) is not None:
+            self._cached.move_to_end(chat)
+            return state
+        try:
+            state, folded = await self._reads.chat_state(chat)
+        except ReadModelUnavailable:
+            return await self._replayed(chat)
+        if self._follows_after is None or folded < self._follows_after:
+            return await self._replayed(chat)
+        state.sequence = Sequence(state.sequence)
+        for stored in self._held:
+            if stored.sequence > folded and _chat_of(stored) == chat:
+                _apply(state, stored, _decoded(stored))
+        return self._keep(state)
+
+    async def fresh(self, chat: ChatId) -> ChatState:
+        """As the leader has it. Raises `LogUnavailable`."""
+        state = await self.get(chat)
+        newest = await self._log.last(subjects.facts(chat))
+        if newest is None:
+            if state.sequence == 0:
+                return state
+            return await self._replayed(chat)
+        if newest.sequence != state.sequence:
+            if newest.sequence < state.sequence:  # the log lost its tail
+                return await self._replayed(chat)
+            for stored in await self._log.read(subjects.facts(chat), state.sequence):
+                _apply(state, stored, _decoded(stored))
+        return state
+
+    async def _replayed(self, chat: ChatId) -> ChatState:
+        """From the log alone: dear in a large stream (`jetstream.md`), so only where the rows cannot help."""
+        state = ChatState(chat)
+        for stored in await self._log.read(subjects.facts(chat), Sequence(0)):
+            _apply(state, stored, _decoded(stored))
+        self._cached.pop(chat, None)
+        return self._keep(state)
+
+    def _keep(self, state: ChatState) -> ChatState:
+        """The one object per chat that the follower keeps new. Another may have come first: then that one."""
+        known = self._cached.get(state.id)
+        if known is not None and known.sequence >= state.sequence:
+            return known
+        if state.sequence:
+            self._cached[state.id] = state
+            if len(self._cached) > self._settings.chat_states_max:
+                self._cached.popitem(last=False)
+        return state
+
+
+def _apply(state: ChatState, stored: Stored, fact: Fact | None) -> None:
+    if fact is None:  # not known to this version; appends must expect it all the same
+        state.sequence = Sequence(max(state.sequence, stored.sequence))
+    else:
+        evolve(state, fact, stored.sequence)
+
+
+def _chat_of(stored: Stored) -> ChatId:
+    return ChatId(stored.subject.split(".", 2)[1])
+
+
+def _decoded(stored: Stored) -> Fact | None:
+    try:
+        return decode_fact(stored.data)
+    except msgspec.MsgspecError:
+        log.warning("unknown-fact-passed-over", sequence=stored.sequence)
+        return None

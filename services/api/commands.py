@@ -1,0 +1,54 @@
+"""Commands: decided on a state, appended on the condition that it was the newest, or decided again."""
+
+from shared import subjects
+from shared.append import append_fact
+from shared.chat import ChatState, Command, decide, evolve
+from shared.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
+from shared.log import EventLog
+from shared.settings import Settings
+from shared.subjects import ChatId
+
+from services.api.chat_states import ChatStates
+
+
+class Commands:
+    def __init__(self, log_: EventLog, states: ChatStates, settings: Settings) -> None:
+        self._log = log_
+        self._states = states
+        self._settings = settings
+
+    async def execute(self, command: Command) -> ChatState:
+        """The chat's state after the command: what it appends is in the log, or was there before.
+
+        Raises `Rejected` (then nothing was appended, and the leader was asked), `LogUnavailable` or `LogFull`.
+        """
+        state = await self._states.get(command.chat)
+        for _ in range(self._settings.command_retries_max):
+            try:
+                facts = decide(command, state)
+            except Rejected:
+                # What a lagging state says is no reason to refuse: only the leader's word is.
+                before = state.sequence
+                state = await self._states.fresh(command.chat)
+                if state.sequence == before:
+                    raise
+                continue
+            try:
+                for fact in facts:
+                    sequence = await append_fact(
+                        self._log, fact, state.sequence, self._settings.api_append_patience_seconds
+                    )
+                    evolve(state, fact, sequence)
+            except (SequenceConflict, TailLost):
+                state = await self._states.fresh(command.chat)
+                continue
+            return state
+        raise LogUnavailable(f"{command.chat}: others write to this chat faster than this call could")
+
+    async def purge(self, chat: ChatId) -> None:
+        """What a deleted chat leaves behind. The tombstone stays: nothing brings the chat back."""
+        tombstone = await self._log.last(subjects.fact(chat, "chat-deleted"))
+        if tombstone is None:
+            return
+        await self._log.purge(subjects.facts(chat), before=tombstone.sequence)
+        await self._log.purge(subjects.answers(chat))

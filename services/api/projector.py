@@ -1,0 +1,205 @@
+"""The projector: folds CHATS into Postgres, batch by batch, each with its checkpoint in one transaction.
+
+The law of this file: the checkpoint moves by compare-and-set in the rows' own transaction. Two projectors
+at once do no harm, one of them fails there; an advisory lock only keeps the others from trying. What the
+projector cannot go on with, it does not go past: it stops, and `state` says why.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from services.api.projections import project
+from services.api.statements import LIVE, statements, tables
+from shared import subjects
+from shared.errors import LogUnavailable, UndecodableEvent, UnspoolError
+from shared.events import Fact, decode_fact
+from shared.log import EventLog, Stored
+from shared.logging import logger
+from shared.settings import Settings
+from shared.subjects import Sequence
+
+log = logger(__name__)
+
+SCHEMA_VERSION = 1
+_LOCK = 0x756E7370  # "unsp": one projector for this database
+_MIGRATION_LOCK = _LOCK + 1
+UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
+GOING = (*UNREACHABLE, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+
+
+class CheckpointMoved(UnspoolError):
+    """Another projector was here, or a rebuild swapped the schema: read the checkpoint again."""
+
+
+class ProjectorStopped(UnspoolError):
+    """Nothing to be done without a person; the message says what."""
+
+
+class Checkpoint(Struct, frozen=True):
+    position: Sequence
+    created: str
+    version: int
+
+
+class Projector:
+    """`state` is `standby`, `active` or `stopped`; `reason` says why it stopped or waits."""
+
+    def __init__(self, log_: EventLog, pool: asyncpg.Pool, settings: Settings) -> None:
+        self._log = log_
+        self._pool = pool
+        self._settings = settings
+        self.state: Literal["standby", "active", "stopped"] = "standby"
+        self.reason = ""
+        self.position = Sequence(0)
+        self._news = asyncio.Event()
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever; what Postgres and the log do meanwhile is waited out."""
+        while True:
+            try:
+                async with self._only_one():
+                    await self._project()
+            except CheckpointMoved:
+                continue
+            except ProjectorStopped as error:
+                self.state, self.reason = "stopped", str(error)
+                log.error("projector-stopped", reason=self.reason, sequence=self.position)
+            except (LogUnavailable, *GOING) as error:
+                self.state, self.reason = "standby", repr(error)
+                log.warning("projector-waits", reason=self.reason)
+            await asyncio.sleep(self._settings.projector_retry_seconds)
+
+    @contextlib.asynccontextmanager
+    async def _only_one(self) -> AsyncIterator[None]:
+        async with self._pool.acquire() as connection:
+            await migrate(connection)
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                await asyncio.sleep(self._settings.projector_retry_seconds)
+            try:
+                yield
+            finally:
+                with contextlib.suppress(*GOING, asyncpg.InterfaceError):
+                    await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+    async def _project(self) -> None:
+        checkpoint = await self._checkpoint(LIVE)
+        self.position = checkpoint.position
+        self.state, self.reason = "active", ""
+        log.info("projector-active", sequence=checkpoint.position)
+        while True:
+            self._news.clear()
+            batch = await self._log.scan(subjects.CHATS, checkpoint.position, self._settings.projector_batch_max)
+            if not batch:
+                await self._wait_for_news(checkpoint)
+                continue
+            async with self._pool.acquire() as connection:
+                checkpoint = await fold_batch(connection, LIVE, checkpoint, batch)
+            self.position = checkpoint.position
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+    def news(self, _stored: Stored | None = None) -> None:
+        """Called when CHATS has grown: for a follower's `handle`."""
+        self._news.set()
+
+    async def moved(self) -> None:
+        """Until the next batch is folded, by this projector."""
+        await self._moved.wait()
+
+    async def _wait_for_news(self, checkpoint: Checkpoint) -> None:
+        try:
+            async with asyncio.timeout(self._settings.projector_idle_seconds):
+                await self._news.wait()
+        except TimeoutError:
+            position = await self._log.position(subjects.CHATS)
+            check_incarnation(checkpoint, position.created, position.last)
+
+    async def _checkpoint(self, schema: str) -> Checkpoint:
+        position = await self._log.position(subjects.CHATS)
+        async with self._pool.acquire() as connection:
+            checkpoint = await read_checkpoint(connection, schema)
+            if checkpoint is None:
+                checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
+                await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
+        check_incarnation(checkpoint, position.created, position.last)
+        return checkpoint
+
+
+def check_incarnation(checkpoint: Checkpoint, created: str, last: Sequence) -> None:
+    """Raises `ProjectorStopped`: the rows were made from a log that is not this one, or that had more in it."""
+    if checkpoint.created != created:
+        raise ProjectorStopped(
+            f"the read model was made from another log (created {checkpoint.created}, this one {created}); "
+            "if this log is the right one, run `unspool rebuild`"
+        )
+    if checkpoint.position > last:
+        raise ProjectorStopped(
+            f"the read model is at sequence {checkpoint.position}, the log ends at {last}: the log lost its tail; "
+            "run `unspool rebuild` to go on from what the log has"
+        )
+
+
+async def migrate(connection: asyncpg.Connection) -> None:
+    """Makes the tables where there are none. Safe from many processes at once."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        if not await schema_exists(connection, LIVE):
+            await make_schema(connection, LIVE)
+
+
+async def schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
+    return bool(await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema))
+
+
+async def make_schema(connection: asyncpg.Connection, schema: str) -> None:
+    await connection.execute(f"CREATE SCHEMA {schema}")
+    await connection.execute(tables(schema))
+
+
+async def read_checkpoint(connection: asyncpg.Connection, schema: str) -> Checkpoint | None:
+    row = await connection.fetchrow(statements(schema)["checkpoint"])
+    return Checkpoint(Sequence(row["position"]), row["created"], row["version"]) if row else None
+
+
+async def fold_batch(
+    connection: asyncpg.Connection, schema: str, checkpoint: Checkpoint, batch: list[Stored]
+) -> Checkpoint:
+    """Rows and checkpoint in one transaction. Raises `CheckpointMoved` when the checkpoint is not where it was read.
+
+    Raises `ProjectorStopped` at an event that it does not know; what came before it in the batch is folded.
+    """
+    known, poison = _decoded(batch)
+    named = statements(schema)
+    reached = checkpoint
+    if known:
+        reached = msgspec.structs.replace(checkpoint, position=known[-1][0].sequence)
+        async with connection.transaction():
+            # First, so that a zombie fails before it writes a row, and a rebuild's swap waits for us.
+            moved = await connection.execute(
+                named["advance"], checkpoint.position, reached.position, checkpoint.created
+            )
+            if moved != "UPDATE 1":
+                raise CheckpointMoved(f"{schema} is no longer at {checkpoint.position}")
+            for stored, fact in known:
+                for name, arguments in project(fact, stored.sequence, stored.time):
+                    await connection.execute(named[name], *arguments)
+    if poison is not None:
+        raise ProjectorStopped(f"{poison}; `unspool inspect {poison.sequence}` shows it")
+    return reached
+
+
+def _decoded(batch: list[Stored]) -> tuple[list[tuple[Stored, Fact]], UndecodableEvent | None]:
+    known: list[tuple[Stored, Fact]] = []
+    for stored in batch:
+        try:
+            known.append((stored, decode_fact(stored.data)))
+        except msgspec.MsgspecError as error:
+            return known, UndecodableEvent(stored.subject, stored.sequence, str(error))
+    return known, None
