@@ -1,0 +1,123 @@
+"""What may come in, as pydantic models: FastAPI checks them and documents them. Limits of size are settings."""
+
+from typing import Annotated, Any, Literal, Self
+
+import msgspec
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from shared import subjects
+from shared.events import Content, TextPart
+from shared.settings import Settings
+
+
+def _storable(text: str) -> str:
+    """Postgres cannot hold U+0000 in a text; everything else that is Unicode is welcome."""
+    if "\0" in text:
+        raise ValueError("must not contain NUL (U+0000)")
+    return text
+
+
+def _client_id(text: str) -> str:
+    found = subjects.client_id(text)
+    if found is None:
+        raise ValueError("must be a UUID or a ULID")
+    return found
+
+
+def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON that can be stored whole: no NUL, no lone surrogates, no NaN, anywhere inside."""
+    try:
+        encoded = msgspec.json.encode(value)
+    except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError, RecursionError) as error:
+        raise ValueError("must be plain JSON in valid Unicode") from error
+    if b"\\u0000" in encoded:
+        raise ValueError("must not contain NUL (U+0000)")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+ClientId = Annotated[str, AfterValidator(_client_id)]
+PlainJson = Annotated[dict[str, Any], AfterValidator(_plain_json)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TextPartBody(_Body):
+    type: Literal["text"]
+    text: Text
+
+
+class Params(BaseModel):
+    """What is known is checked; what is not goes to the provider as it is."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    max_output_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    stop: str | list[str] | None = None
+    seed: int | None = None
+
+    @model_validator(mode="after")
+    def _storable_whole(self) -> Self:
+        _plain_json(self.given())
+        return self
+
+    def given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
+
+class CreateChatBody(_Body):
+    id: ClientId | None = None
+    title: Text | None = None
+    model: ModelName | None = None
+    system: Text | None = None
+    metadata: PlainJson = {}
+
+
+class PostMessageBody(_Body):
+    """`parent_id` is the answer to reply to: left out, the chat's newest; null, none (a first message, or its edit)."""
+
+    id: ClientId | None = None
+    content: Text | list[TextPartBody]
+    parent_id: Text | None = None
+    model: ModelName | None = None
+    params: Params = Params()
+    metadata: PlainJson = {}
+
+    def parts(self) -> Content:
+        if isinstance(self.content, str):
+            return (TextPart(self.content),)
+        return tuple(TextPart(part.text) for part in self.content)
+
+
+class RegenerateBody(_Body):
+    id: ClientId | None = None
+    model: ModelName | None = None
+    params: Params = Params()
+
+
+class PatchChatBody(_Body):
+    title: Text | None = None
+    archived: bool | None = None
+    metadata: PlainJson | None = None
+
+
+def too_large(settings: Settings, field: str, value: Any) -> str | None:  # noqa: ANN401 - any field's value
+    """What is wrong with the size of a field, or None."""
+    match field, value:
+        case "title", str() if len(value) > settings.title_max_chars:
+            return f"must have at most {settings.title_max_chars} characters"
+        case "title", str() if not value.strip():
+            return "must not be empty"
+        case ("content" | "system"), str() if len(value) > settings.message_max_chars:
+            return f"must have at most {settings.message_max_chars} characters"
+        case "content", str() if not value.strip():
+            return "must not be empty"
+        case "metadata", dict() if len(msgspec.json.encode(value)) > settings.metadata_max_bytes:
+            return f"must have at most {settings.metadata_max_bytes} bytes"
+        case _:
+            return None
