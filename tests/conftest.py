@@ -1,0 +1,61 @@
+"""The servers that tests share. Each test that writes to Postgres gets a database of its own."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.servers import NatsProcess, PostgresProcess, temporary_data
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def server_data() -> Iterator[Path]:
+    with temporary_data() as path:
+        yield path
+
+
+@pytest.fixture
+def data_directory() -> Iterator[Path]:
+    """For a test's own servers: `NatsProcess(data_directory)`."""
+    with temporary_data() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+async def nats(server_data: Path) -> AsyncIterator[NatsProcess]:
+    async with NatsProcess(server_data) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+async def postgres(server_data: Path) -> AsyncIterator[PostgresProcess]:
+    async with PostgresProcess(server_data) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def nats_url(nats: NatsProcess) -> str:
+    """One NATS for the session. Its streams are shared: tests keep apart by chat ids of their own."""
+    return nats.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: PostgresProcess) -> str:
+    return postgres.url
+
+
+@pytest.fixture
+async def database(postgres: PostgresProcess) -> AsyncIterator[str]:
+    """The URL of a new, empty database, dropped after the test."""
+    name = f"test_{next(_numbers)}"
+    connection = await asyncpg.connect(postgres.url)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+        yield postgres.url_of(name)
+        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await connection.close()
