@@ -53,7 +53,3 @@ class EventStream(Response):
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

@@ -134,6 +134,16 @@ class Streams:
                 while hot.last_index < index and not hot.stale:
                     await hot.changed()
 
+    def bytes_of(self, opened: Opened, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:
+        """What a client gets for what was opened."""
+        match opened:
+            case Live():
+                return self.follow(opened, answer, owner)
+            case Ended():
+                return _once(opened.data)
+            case Nothing():
+                return _once(b"")
+
     async def follow(self, opened: Live, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:
         """Bytes as they come, frames that have piled up together. Ends after `done`; raises `StreamBroken` otherwise."""
         self.open_count += 1
@@ -206,3 +216,6 @@ def _opened_end(end: AnswerEnd, sequence: Sequence, cursor: Cursor | None) -> Op
     last = sse.done(end, sequence)
     return Ended(last if has_all else sse.snapshot_of_end(end) + last)
 
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

@@ -1,0 +1,145 @@
+"""The API process: its parts, put together, started and stopped in order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import asyncpg
+import msgspec
+from fastapi import FastAPI
+
+from services.api import problems, routes_answers, routes_chats, routes_platform
+from services.api.body_limit import BodyLimit
+from services.api.catalogue import Catalogue
+from services.api.chat_states import ChatStates
+from services.api.commands import Commands
+from services.api.context import Context
+from services.api.hot_log import HotLog
+from services.api.projector import Projector
+from services.api.reads import Reads
+from services.api.streams import Streams
+from shared import subjects
+from shared.errors import ConfigurationError
+from shared.events import AnswerCancelled, AnswerCompleted, AnswerFailed, ChatDeleted, Fact, decode_fact
+from shared.follower import Follower
+from shared.log import EventLog, Stored
+from shared.logging import logger
+from shared.settings import Settings
+
+log = logger(__name__)
+
+_DESCRIPTION = """
+A chat backend for language models in which an answer outlives every connection and every process.
+
+Ask with `POST /v1/chats/{chat}/messages`, read with `GET /v1/answers/{answer}/stream`. Cut off? Connect again
+with the id of the last event as `Last-Event-ID`, to any replica, from any device: exactly the missing events come.
+"""
+
+
+def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
+    """The routes. Without `here` they can be described (OpenAPI), not called."""
+    app = FastAPI(title="Unspool", version="0.1.0", description=_DESCRIPTION)
+    app.state.context = here
+    problems.install(app)
+    for router in (routes_chats.router, routes_answers.router, routes_platform.router):
+        app.include_router(router)
+    app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterator[Context]:
+    """Everything behind the routes. Starts without Postgres; without the log it raises `LogUnavailable`.
+
+    `failed` is called when a part that is to run for ever has ended: the process is then to be replaced.
+    """
+    event_log = await EventLog.connect(settings, "unspool-api")
+    pool = make_pool(settings)
+    try:
+        await pool
+        await event_log.ensure()
+        here = _context(settings, event_log, pool)
+        parts = [here.facts_follower.run(), here.tokens_follower.run(), here.hot_log.fill()]
+        if here.projector is not None:
+            parts.append(here.projector.run())
+        tasks = [asyncio.create_task(_for_ever(part, failed)) for part in parts]
+        try:
+            yield here
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+    finally:
+        pool.terminate()
+        await event_log.close()
+
+
+async def _for_ever(part: Coroutine[Any, Any, None], failed: Callable[[], None]) -> None:
+    try:
+        await part
+    except Exception:
+        log.exception("part-failed")
+    failed()
+
+
+def make_pool(settings: Settings) -> asyncpg.Pool:
+    """Connects when it is first used: the API starts, and streams, without Postgres."""
+    try:
+        return asyncpg.create_pool(
+            settings.postgres_url,
+            min_size=0,
+            max_size=settings.postgres_pool_max,
+            timeout=settings.postgres_timeout_seconds,
+            command_timeout=settings.postgres_timeout_seconds,
+        )
+    except (ValueError, asyncpg.InterfaceError) as error:
+        raise ConfigurationError(f"settings: postgres_url: {error}") from error
+
+
+def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Context:
+    projector = Projector(event_log, pool, settings) if settings.projector else None
+    reads = Reads(pool, settings, projector)
+    states = ChatStates(event_log, reads, settings)
+    hot_log = HotLog(event_log, settings)
+
+    def fact_stored(stored: Stored) -> None:
+        fact = _decoded(stored)
+        states.follow(stored, fact)
+        if projector is not None:
+            projector.news()
+        match fact:
+            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+                hot_log.ended(fact, stored.sequence)
+            case ChatDeleted():
+                hot_log.deleted(fact.chat)
+            case _:
+                pass
+
+    def facts_rewound() -> None:
+        states.rewound()
+        hot_log.rewound()
+
+    return Context(
+        settings=settings,
+        log=event_log,
+        reads=reads,
+        states=states,
+        commands=Commands(event_log, states, settings),
+        hot_log=hot_log,
+        streams=Streams(event_log, hot_log, states, settings),
+        catalogue=Catalogue(event_log, settings),
+        facts_follower=Follower(
+            event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
+        ),
+        tokens_follower=Follower(event_log, subjects.TOKENS, hot_log.tokens, settings, rewound=hot_log.rewound),
+        projector=projector,
+    )
+
+
+def _decoded(stored: Stored) -> Fact | None:
+    try:
+        return decode_fact(stored.data)
+    except msgspec.MsgspecError as error:
+        log.warning("unknown-fact-passed-over", sequence=stored.sequence, reason=str(error))
+        return None

@@ -1,0 +1,53 @@
+"""What every route stands on, made once per process, and who is calling."""
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request
+from msgspec import Struct
+from starlette.exceptions import HTTPException
+
+from services.api.catalogue import Catalogue
+from services.api.chat_states import ChatStates
+from services.api.commands import Commands
+from services.api.hot_log import HotLog
+from services.api.projector import Projector
+from services.api.reads import Reads
+from services.api.streams import Streams
+from shared.follower import Follower
+from shared.log import EventLog
+from shared.settings import Settings
+
+
+class Context(Struct, kw_only=True):
+    settings: Settings
+    log: EventLog
+    reads: Reads
+    states: ChatStates
+    commands: Commands
+    hot_log: HotLog
+    streams: Streams
+    catalogue: Catalogue
+    facts_follower: Follower
+    tokens_follower: Follower
+    projector: Projector | None
+    closing: bool = False
+
+
+def context(request: Request) -> Context:
+    found: Context = request.app.state.context
+    return found
+
+
+def owner(request: Request) -> str:
+    """Who is calling: one local user, unless a key is set; then whoever has the key."""
+    settings = context(request).settings
+    if settings.api_key:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), settings.api_key.encode()):
+            raise HTTPException(401, "An API key is needed.", headers={"www-authenticate": "Bearer"})
+    return settings.owner
+
+
+Here = Annotated[Context, Depends(context)]
+Owner = Annotated[str, Depends(owner)]

@@ -1,0 +1,73 @@
+"""Answers over HTTP: read, stream, resume."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from services.api import documents, sse
+from services.api.context import Context, Here, Owner
+from services.api.event_stream import EventStream
+from services.api.sse import Cursor
+from services.api.streams import Nothing
+from shared import subjects
+from shared.errors import NotFound
+from shared.subjects import AnswerId
+
+router = APIRouter(prefix="/v1", tags=["answers"])
+
+
+def answer_id(text: str) -> AnswerId:
+    """The canonical form of an id in a path. What cannot be an id is not found."""
+    if not subjects.is_answer_id(text):
+        raise NotFound("answer", text)
+    return AnswerId(text)
+
+
+@router.get("/answers/{answer}")
+async def read_answer(answer: str, here: Here, owner: Owner) -> JSONResponse:
+    """An answer as it stands, also while it is being made."""
+    return JSONResponse(await answer_document(here, answer_id(answer), owner))
+
+
+async def answer_document(here: Context, answer: AnswerId, owner: str) -> documents.Document:
+    node = await here.streams.node(answer, owner)
+    end = await here.streams.end_of(node)
+    if end is not None:
+        return documents.answer_ended(end[0], sse.status_of(end[0]))
+    hot = here.hot_log.get(answer) or await here.hot_log.read(answer)
+    if hot.end is not None and hot.done:
+        return documents.answer_ended(hot.end[0], sse.status_of(hot.end[0]))
+    return documents.answer_running(answer, hot.state())
+
+
+@router.get("/answers/{answer}/stream", responses={200: {"content": {"text/event-stream": {}}}, 204: {}})
+async def stream_answer(
+    answer: str,
+    here: Here,
+    owner: Owner,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    after: Annotated[str | None, Query(description="A cursor `<attempt>.<index>`, for what cannot set a header.")] = None,
+) -> Response:
+    """The answer as server-sent events: from its beginning, or from the event after `Last-Event-ID`.
+
+    `204` when the client has all that there will ever be. A close without `done` means: connect again.
+    """
+    cursor = parse_cursor(last_event_id or after)
+    id_ = answer_id(answer)
+    opened = await here.streams.open(id_, owner, cursor)
+    if isinstance(opened, Nothing):
+        return Response(status_code=204)
+    first = sse.preamble(here.settings.client_retry_milliseconds)
+    return EventStream(first, here.streams.bytes_of(opened, id_, owner))
+
+
+def parse_cursor(text: str | None) -> Cursor | None:
+    """Raises `400` for what is no cursor at all."""
+    if not text:
+        return None
+    cursor = sse.parse_cursor(text)
+    if cursor is None:
+        raise HTTPException(400, "Not a cursor: it is the id of an event of this stream, such as 1.57.")
+    return cursor

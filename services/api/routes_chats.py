@@ -1,0 +1,191 @@
+"""Chats and messages over HTTP: create, list, read, ask."""
+
+import hashlib
+from typing import Annotated, Any
+from uuid import uuid4
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import JSONResponse
+from msgspec import UNSET
+from pydantic import BaseModel
+
+from services.api import documents, sse
+from services.api.bodies import CreateChatBody, PostMessageBody, too_large
+from services.api.context import Context, Here, Owner
+from services.api.event_stream import EventStream
+from shared import subjects
+from shared.chat import CreateChat, RequestMessage, check_exists
+from shared.errors import Invalid, NotFound
+from shared.subjects import AnswerId, ChatId, Sequence
+
+router = APIRouter(prefix="/v1", tags=["chats"])
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+After = Annotated[str | None, Query(description="A cursor `c...`: wait until the history has come that far.")]
+
+
+def request_hash(body: BaseModel) -> str:
+    """Of what the client asked for, its id apart: the same id with other content is seen by it."""
+    asked = body.model_dump(mode="json", exclude={"id"}, exclude_unset=True)
+    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
+
+
+def local_id(given: str | None, owner: str, key: str | None) -> str:
+    return given or (subjects.keyed_id(owner, key) if key else str(uuid4()))
+
+
+def check_sizes(here: Context, **fields: Any) -> None:  # noqa: ANN401 - any field's value
+    for field, value in fields.items():
+        if wrong := too_large(here.settings, field, value):
+            raise Invalid(field, wrong)
+
+
+def chat_id(text: str) -> ChatId:
+    """The canonical form of an id in a path. What cannot be an id is not found."""
+    found = subjects.client_id(text)
+    if found is None:
+        raise NotFound("chat", text)
+    return ChatId(found)
+
+
+async def wait_for(here: Context, after: str | None) -> None:
+    if after is None:
+        return
+    sequence = sse.parse_facts_cursor(after)
+    if sequence is None:
+        raise Invalid("after", "must be a cursor such as c123")
+    await here.reads.reached(sequence)
+
+
+@router.post("/chats", status_code=201)
+async def create_chat(body: CreateChatBody, here: Here, owner: Owner, key: IdempotencyKey = None) -> JSONResponse:
+    """Creates a chat. The same call again, by `id` or `Idempotency-Key`, gives the same chat."""
+    check_sizes(here, title=body.title, system=body.system, metadata=body.metadata)
+    chat = ChatId(local_id(body.id, owner, key))
+    command = CreateChat(
+        chat=chat,
+        owner=owner,
+        title=body.title,
+        model=await here.catalogue.resolve(body.model) if body.model else None,
+        system=body.system,
+        metadata=body.metadata,
+        request_hash=request_hash(body),
+    )
+    known = (await here.states.get(chat)).created
+    state = await here.commands.execute(command)
+    stored = await here.log.at(subjects.CHATS, state.created)
+    document = documents.chat_of_state(state, stored.time if stored else None)
+    return JSONResponse(document, 200 if known else 201, headers={"location": f"/v1/chats/{chat}"})
+
+
+@router.get("/chats")
+async def list_chats(
+    here: Here,
+    owner: Owner,
+    limit: Annotated[int, Query(ge=1)] = 50,
+    before: str | None = None,
+    archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+    after: After = None,
+) -> JSONResponse:
+    """Newest activity first. `next` is the `before` of the next page; null on the last."""
+    await wait_for(here, after)
+    limit = min(limit, here.settings.page_max)
+    bound = None if before is None else sse.parse_facts_cursor(before)
+    if before is not None and bound is None:
+        raise Invalid("before", "must be the `next` of a page")
+    rows = await here.reads.rows("chats", owner, archived, bound, limit + 1)
+    more = len(rows) > limit
+    data = [documents.chat_of_row(row, generating=row["generating"]) for row in rows[:limit]]
+    following = sse.facts_cursor(Sequence(rows[limit - 1]["active"])) if more else None
+    return JSONResponse({"data": data, "next": following})
+
+
+@router.get("/chats/{chat}")
+async def read_chat(
+    chat: str,
+    here: Here,
+    owner: Owner,
+    after: After = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The chat with its messages, a tree by `parent_id`."""
+    await wait_for(here, after)
+    id_ = chat_id(chat)
+    found = await here.reads.chat(id_)
+    if found is None:
+        # Not in the rows yet is no reason to say that there is none: the leader is asked, the rows waited for.
+        state = await here.states.fresh(id_)
+        check_exists(state, owner)
+        await here.reads.reached(state.sequence)
+        found = await here.reads.chat(id_)
+    if found is None or found[0]["owner"] != owner:
+        raise NotFound("chat", id_)
+    row, messages = found
+    running = [message["id"] for message in messages if message["status"] == "running"]
+    partial = {answer: await _partial(here, AnswerId(answer)) for answer in running}
+    etag = _etag(row["sequence"], partial)
+    if if_none_match is not None and etag in {tag.strip() for tag in if_none_match.split(",")}:
+        return Response(status_code=304, headers={"etag": etag})
+    document = documents.chat_of_row(row, generating=bool(running))
+    nodes = [documents.message_of_row(message) for message in messages]
+    document["messages"] = [node | partial.get(node["id"], {}) for node in nodes]
+    return JSONResponse(document, headers={"etag": etag})
+
+
+async def _partial(here: Context, answer: AnswerId) -> documents.Document:
+    """What there is of an answer that is being made: from the hot log."""
+    hot = here.hot_log.get(answer) or await here.hot_log.read(answer)
+    running = documents.answer_running(answer, hot.state())
+    return {name: running[name] for name in ("status", "text", "reasoning", "tool_calls", "left_out", "cursor")}
+
+
+def _etag(sequence: int, partial: dict[str, documents.Document]) -> str:
+    return '"' + "-".join([f"c{sequence}", *(str(running["cursor"]) for running in partial.values())]) + '"'
+
+
+@router.post("/chats/{chat}/messages", status_code=202)
+async def post_message(
+    chat: str, body: PostMessageBody, request: Request, here: Here, owner: Owner, key: IdempotencyKey = None
+) -> Response:
+    """Asks. `202` means that the question is in the log and will be answered, whatever dies.
+
+    With `Accept: text/event-stream` the answer streams in this response, after an event `accepted`.
+    """
+    id_ = chat_id(chat)
+    parts = body.parts()
+    check_sizes(here, content="\n".join(part.text for part in parts), metadata=body.metadata)
+    state = await here.states.get(id_)
+    local = local_id(body.id, owner, key)
+    message, answer = subjects.message_id(id_, local), subjects.answer_id(id_, local)
+    command = RequestMessage(
+        chat=id_,
+        owner=owner,
+        message=message,
+        answer=answer,
+        content=parts,
+        parent=AnswerId(body.parent_id) if body.parent_id else _unset_or_root(body),
+        model=await here.catalogue.resolve(body.model or state.model),
+        params=body.params.given(),
+        metadata=body.metadata,
+        request_hash=request_hash(body),
+        messages_max=here.settings.chat_messages_max,
+    )
+    state = await here.commands.execute(command)
+    return await accepted(request, here, owner, message, answer, state.messages[message].sequence)
+
+
+def _unset_or_root(body: PostMessageBody) -> Any:  # noqa: ANN401 - UNSET or None
+    return None if "parent_id" in body.model_fields_set else UNSET
+
+
+async def accepted(
+    request: Request, here: Context, owner: str, message: str, answer: AnswerId, sequence: Sequence
+) -> Response:
+    """The answer to every call that asks for an answer."""
+    stream = f"/v1/answers/{answer}/stream"
+    document = {"message": message, "answer": answer, "stream": stream, "cursor": sse.facts_cursor(sequence)}
+    if "text/event-stream" not in request.headers.get("accept", ""):
+        return JSONResponse(document, 202, headers={"location": stream})
+    opened = await here.streams.open(answer, owner, None)
+    first = sse.preamble(here.settings.client_retry_milliseconds) + sse.encode("accepted", document)
+    return EventStream(first, here.streams.bytes_of(opened, answer, owner), 202)

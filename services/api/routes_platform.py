@@ -1,0 +1,50 @@
+"""For the platform, and what models there are."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from services.api.context import Context, Here, Owner
+from services.api.reads import ReadModelUnavailable
+
+router = APIRouter()
+
+
+@router.get("/v1/models", tags=["models"])
+async def models(here: Here, _owner: Owner) -> JSONResponse:
+    """Models of all providers. `id` is what a chat or a message takes as `model`."""
+    found = await here.catalogue.models()
+    data = [{"id": model.id, "object": "model", "owned_by": model.provider, "kind": model.kind} for model in found]
+    return JSONResponse({"object": "list", "data": data})
+
+
+@router.get("/livez", tags=["platform"])
+async def livez() -> dict[str, str]:
+    """The process runs and answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", tags=["platform"])
+async def readyz(here: Here) -> JSONResponse:
+    """`503` while this process cannot serve answers; a history that is away makes it `degraded`, not red."""
+    checks = await _checks(here)
+    red = here.closing or not all(checks[name] == "ok" for name in ("log", "facts", "tokens", "projector"))
+    status = "closing" if here.closing else "not ready" if red else "ok" if checks["history"] == "ok" else "degraded"
+    return JSONResponse({"status": status, "checks": checks}, 503 if red else 200)
+
+
+async def _checks(here: Context) -> dict[str, str]:
+    return {
+        "log": "ok" if here.log.connected else "not connected",
+        "facts": "ok" if here.facts_follower.caught_up.is_set() else "catching up",
+        "tokens": "ok" if here.tokens_follower.caught_up.is_set() else "catching up",
+        "projector": here.projector.reason if here.projector and here.projector.state == "stopped" else "ok",
+        "history": await _history(here),
+    }
+
+
+async def _history(here: Context) -> str:
+    try:
+        await here.reads.position()
+    except ReadModelUnavailable:
+        return "unavailable"
+    return "ok"
