@@ -93,7 +93,7 @@ def fold(chat: ChatId, facts: Iterable[tuple[Fact, Sequence]]) -> ChatState:
     return state
 
 
-def evolve(state: ChatState, fact: Fact, sequence: Sequence) -> None:  # noqa: C901 - one case per fact is its form
+def evolve(state: ChatState, fact: Fact, sequence: Sequence) -> None:
     """In place, so that a fold over n facts costs n. A sequence that was folded already changes nothing."""
     if sequence <= state.sequence:
         return
@@ -178,7 +178,7 @@ class RequestMessage(_Command, frozen=True, kw_only=True):
     answer: AnswerId
     content: Content
     model: str
-    parent: AnswerId | None | UnsetType = UNSET
+    parent: AnswerId | UnsetType | None = UNSET
     params: Json = {}
     metadata: Json = {}
     request_hash: str = ""

@@ -111,7 +111,9 @@ class ProviderUnavailable(ProviderError):
 
     code = "provider-unavailable"
 
-    def __init__(self, detail: str, *, status: int | None = None, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, detail: str, *, status: int | None = None, retry_after_seconds: float | None = None
+    ) -> None:
         super().__init__(detail, status=status)
         self.retry_after_seconds = retry_after_seconds
 

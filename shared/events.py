@@ -267,12 +267,14 @@ def encode(event: Fact | AnswerEvent | CatalogueAnnounced) -> bytes:
 
 def decode_fact(data: bytes) -> Fact:
     """Raises `msgspec.MsgspecError` on an unknown tag or a body that is none."""
-    return _facts.decode(data)
+    fact: Fact = _facts.decode(data)
+    return fact
 
 
 def decode_answer_event(data: bytes) -> AnswerEvent:
     """As `decode_fact`."""
-    return _answer_events.decode(data)
+    event: AnswerEvent = _answer_events.decode(data)
+    return event
 
 
 def decode_catalogue(data: bytes) -> CatalogueAnnounced:

@@ -92,7 +92,9 @@ class Follower:
 
     async def _where_to_start(self) -> Sequence | datetime:
         position = await self._log.position(self._stream)
-        if self._created and (self._created != position.created or not await self._still_there(position.last)):
+        if self._created and (
+            self._created != position.created or not await self._still_there(position.last)
+        ):
             log.error("log-rewound", stream=self._stream, sequence=self.position, last=position.last)
             self._seen = None
             self._created = ""
@@ -186,7 +188,9 @@ class Follower:
         return Sequence(first - 1) if first else last
 
     async def _newest(self) -> Stored | None:
-        return await self._log.last({subjects.CHATS: subjects.CHATS_SUBJECTS}.get(self._stream, subjects.TOKENS_SUBJECTS))
+        return await self._log.last(
+            {subjects.CHATS: subjects.CHATS_SUBJECTS}.get(self._stream, subjects.TOKENS_SUBJECTS)
+        )
 
 
 def _nothing() -> None:

@@ -62,7 +62,9 @@ class Position(Struct, frozen=True):
 class Log(Protocol):
     """What appends, workers and commands need of a log."""
 
-    async def publish(self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = "") -> Sequence:
+    async def publish(
+        self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
+    ) -> Sequence:
         """One try. Raises `SequenceConflict`, `LogFull` or, when it is not known whether it was stored, `LogUnavailable`."""
         ...
 
@@ -80,6 +82,10 @@ class Log(Protocol):
 
     async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
         """Exactly these messages, in the order asked for; None for one that is gone."""
+        ...
+
+    async def purge(self, subject: str, before: Sequence | None = None) -> None:
+        """Removes what is on a subject or wildcard, up to but not including `before`."""
         ...
 
 
@@ -185,8 +191,8 @@ class EventLog:
         """Raises `LogUnavailable` when no broker answers; once connected, it reconnects for ever."""
         connections: list[Client] = []
         try:
-            for role in ("", "-bulk"):
-                connections.append(await _connect(settings, name + role))
+            connections.append(await _connect(settings, name))
+            connections.append(await _connect(settings, f"{name}-bulk"))
         except (nats.errors.Error, OSError, TimeoutError) as error:
             for connection in connections:
                 await connection.close()
@@ -218,13 +224,15 @@ class EventLog:
     async def ensure(self) -> None:
         """Makes the streams and the durable consumers, or brings them to these settings. Safe to call side by side."""
         for stream in _streams(self._settings):
-            await self._upsert(self._manager().add_stream, self._manager().update_stream, stream)
+            await self._upsert(stream)
         for consumer in _consumers(self._settings):
             await self._call(self._manager().add_consumer(subjects.CHATS, consumer))
 
     async def position(self, stream: str) -> Position:
         info = await self._call(self._manager().stream_info(stream))
-        return Position(Sequence(info.state.first_seq), Sequence(info.state.last_seq), str(info.created or ""))
+        return Position(
+            Sequence(info.state.first_seq), Sequence(info.state.last_seq), str(info.created or "")
+        )
 
     async def settled_up_to(self, durable: str) -> Sequence:
         """Every request at or below it has been acknowledged."""
@@ -241,7 +249,9 @@ class EventLog:
 
     # --- appending ---------------------------------------------------------------------------------
 
-    async def publish(self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = "") -> Sequence:
+    async def publish(
+        self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
+    ) -> Sequence:
         headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
         if scope != subject:
             headers["Nats-Expected-Last-Subject-Sequence-Subject"] = scope
@@ -305,7 +315,9 @@ class EventLog:
 
     async def first_since(self, stream: str, time: datetime) -> Sequence | None:
         """The first message that was stored at or after a time of the broker's clock."""
-        found, _ = await self._direct(stream, {"batch": 1, "start_time": time.isoformat(), "next_by_subj": ">"})
+        found, _ = await self._direct(
+            stream, {"batch": 1, "start_time": time.isoformat(), "next_by_subj": ">"}
+        )
         return found[0].sequence if found else None
 
     async def read_many(self, names: Iterable[str]) -> dict[str, list[Stored]]:
@@ -323,7 +335,7 @@ class EventLog:
             await end()
         for name, found in wanted.items():
             # The consumer may stand on a replica that is behind: the rest comes from the leader.
-            found += await self.read(name, found[-1].sequence if found else Sequence(0))
+            found.extend(await self.read(name, found[-1].sequence if found else Sequence(0)))
         return wanted
 
     async def latest(self, wildcard: str) -> list[Stored]:
@@ -366,7 +378,9 @@ class EventLog:
         try:
             subscription = await self._bulk.subscribe(inbox, cb=take)
             try:
-                await self._bulk.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=inbox)
+                await self._bulk.publish(
+                    f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), reply=inbox
+                )
                 pending = await asyncio.wait_for(done, self._timeout)
             finally:
                 await subscription.unsubscribe()
@@ -416,11 +430,15 @@ class EventLog:
             fields = message.reply.split(".")
             sequence, consumer_sequence, nanoseconds = fields[-4:-1] if len(fields) == 9 else fields[7:10]  # noqa: PLR2004 - with and without a domain
             time = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
-            feed.stored(Stored(message.subject, Sequence(int(sequence)), time, message.data), int(consumer_sequence))
+            feed.stored(
+                Stored(message.subject, Sequence(int(sequence)), time, message.data), int(consumer_sequence)
+            )
 
         subscription = await self._bulk.subscribe(inbox, cb=take, pending_bytes_limit=-1)
         try:
-            info = await self._call(self._manager(self._bulk).add_consumer(stream, self._ephemeral(inbox, start, filters)))
+            info = await self._call(
+                self._manager(self._bulk).add_consumer(stream, self._ephemeral(inbox, start, filters))
+            )
         except BaseException:
             await _quietly(subscription.unsubscribe())
             raise
@@ -432,11 +450,15 @@ class EventLog:
 
         return end
 
-    def _ephemeral(self, inbox: str, start: Sequence | datetime, filters: tuple[str, ...]) -> api.ConsumerConfig:
+    def _ephemeral(
+        self, inbox: str, start: Sequence | datetime, filters: tuple[str, ...]
+    ) -> api.ConsumerConfig:
         return api.ConsumerConfig(
             deliver_subject=inbox,
             deliver_policy=(
-                api.DeliverPolicy.BY_START_TIME if isinstance(start, datetime) else api.DeliverPolicy.BY_START_SEQUENCE
+                api.DeliverPolicy.BY_START_TIME
+                if isinstance(start, datetime)
+                else api.DeliverPolicy.BY_START_SEQUENCE
             ),
             opt_start_time=start if isinstance(start, datetime) else None,
             opt_start_seq=None if isinstance(start, datetime) else max(1, int(start)),
@@ -497,11 +519,11 @@ class EventLog:
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise LogUnavailable(f"the log did not do as asked: {error!r}") from error
 
-    async def _upsert(self, add: Callable[..., Awaitable[Any]], update: Callable[..., Awaitable[Any]], config: Any) -> None:  # noqa: ANN401
+    async def _upsert(self, config: api.StreamConfig) -> None:
         try:
-            await add(config)
-        except nats.js.errors.BadRequestError:
-            await self._call(update(config))
+            await self._manager().add_stream(config)
+        except nats.js.errors.BadRequestError:  # it is there with other settings
+            await self._call(self._manager().update_stream(config))
         except (nats.errors.Error, TimeoutError, OSError) as error:
             raise LogUnavailable(f"cannot make stream {config.name}: {error!r}") from error
 
@@ -578,7 +600,9 @@ def _streams(settings: Settings) -> list[api.StreamConfig]:
             discard=api.DiscardPolicy.NEW,
             **common,
         ),
-        api.StreamConfig(name=subjects.MODELS, subjects=[subjects.MODELS_SUBJECTS], max_msgs_per_subject=1, **common),
+        api.StreamConfig(
+            name=subjects.MODELS, subjects=[subjects.MODELS_SUBJECTS], max_msgs_per_subject=1, **common
+        ),
     ]
 
 
@@ -592,6 +616,8 @@ def _consumers(settings: Settings) -> list[api.ConsumerConfig]:
         "max_waiting": 2000,
     }
     return [
-        api.ConsumerConfig(durable_name=subjects.GENERATORS, filter_subjects=list(subjects.REQUESTS), **common),
+        api.ConsumerConfig(
+            durable_name=subjects.GENERATORS, filter_subjects=list(subjects.REQUESTS), **common
+        ),
         api.ConsumerConfig(durable_name=subjects.TITLES, filter_subjects=list(subjects.ENDS), **common),
     ]

@@ -110,4 +110,3 @@ def is_message_id(id_: str) -> bool:
 def _has_form(id_: str, mark: str) -> bool:
     chat, found, local = id_.partition(mark)
     return bool(found) and client_id(chat) == chat and client_id(local) == local
-

@@ -132,7 +132,9 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         facts_follower=Follower(
             event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
         ),
-        tokens_follower=Follower(event_log, subjects.TOKENS, hot_log.tokens, settings, rewound=hot_log.rewound),
+        tokens_follower=Follower(
+            event_log, subjects.TOKENS, hot_log.tokens, settings, rewound=hot_log.rewound
+        ),
         projector=projector,
     )
 

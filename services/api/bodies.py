@@ -113,7 +113,7 @@ def too_large(settings: Settings, field: str, value: Any) -> str | None:  # noqa
             return f"must have at most {settings.title_max_chars} characters"
         case "title", str() if not value.strip():
             return "must not be empty"
-        case ("content" | "system"), str() if len(value) > settings.message_max_chars:
+        case (("content" | "system"), str()) if len(value) > settings.message_max_chars:
             return f"must have at most {settings.message_max_chars} characters"
         case "content", str() if not value.strip():
             return "must not be empty"

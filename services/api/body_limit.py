@@ -45,5 +45,5 @@ class BodyLimit:
         await problem(413, "body-too-large", "The body is too large", detail)(scope, receive, send)
 
 
-class _TooLarge(Exception):  # noqa: N818 - it does not leave this file
+class _TooLarge(Exception):
     pass

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from services.api.reads import Reads, ReadModelUnavailable
+from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
 from shared.chat import ChatState, evolve
 from shared.events import Fact, decode_fact

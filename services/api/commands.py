@@ -1,5 +1,6 @@
 """Commands: decided on a state, appended on the condition that it was the newest, or decided again."""
 
+from services.api.chat_states import ChatStates
 from shared import subjects
 from shared.append import append_fact
 from shared.chat import ChatState, Command, decide, evolve
@@ -7,8 +8,6 @@ from shared.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
 from shared.log import EventLog
 from shared.settings import Settings
 from shared.subjects import ChatId
-
-from services.api.chat_states import ChatStates
 
 
 class Commands:

@@ -114,4 +114,8 @@ def _decoded(value: str | None) -> Any:  # noqa: ANN401 - JSON
 
 
 def _time(value: datetime | None) -> str | None:
-    return None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        None
+        if value is None
+        else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )

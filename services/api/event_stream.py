@@ -20,13 +20,19 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: bytes, source: AsyncIterator[bytes], status_code: int = 200, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        first: bytes,
+        source: AsyncIterator[bytes],
+        status_code: int = 200,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(status_code=status_code, headers=HEADERS | (headers or {}))
         del self.headers["content-length"]
         self._first = first
         self._source = source
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         copying = asyncio.create_task(self._copy(send))
         leaving = asyncio.create_task(_disconnected(receive))
         try:

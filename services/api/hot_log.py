@@ -233,7 +233,7 @@ class HotLog:
         while True:
             await self._want.wait()
             self._want.clear()
-            while batch := [answer for answer in self._wanted][: self._settings.cold_answers_max]:
+            while batch := list(self._wanted)[: self._settings.cold_answers_max]:
                 try:
                     found = await self._log.read_many([subjects.answer(answer) for answer in batch])
                 except LogUnavailable as error:

@@ -40,7 +40,13 @@ _KNOWN: dict[type[UnspoolError], tuple[int, str, str]] = {
 
 
 def problem(
-    status: int, type_: str, title: str, detail: str = "", *, headers: dict[str, str] | None = None, **more: Any  # noqa: ANN401
+    status: int,
+    type_: str,
+    title: str,
+    detail: str = "",
+    *,
+    headers: dict[str, str] | None = None,
+    **more: Any,  # noqa: ANN401
 ) -> JSONResponse:
     body = {"type": f"urn:unspool:{type_}", "title": title, "status": status, "detail": detail, **more}
     retry = {"retry-after": _RETRY_AFTER_SECONDS} if status in {429, 503, 507} else {}
@@ -70,9 +76,13 @@ async def _validation(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - installed for it only
     found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
-        return problem(400, "bad-json", "The body is not valid JSON", str(found[0].get("ctx", {}).get("error", "")))
+        return problem(
+            400, "bad-json", "The body is not valid JSON", str(found[0].get("ctx", {}).get("error", ""))
+        )
     errors = [{"field": _field(item["loc"]), "message": _printable(item["msg"])} for item in found]
-    return problem(422, "invalid", "The request is not valid", errors[0]["message"] if errors else "", errors=errors)
+    return problem(
+        422, "invalid", "The request is not valid", errors[0]["message"] if errors else "", errors=errors
+    )
 
 
 def _field(location: tuple[int | str, ...]) -> str:

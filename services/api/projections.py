@@ -65,7 +65,9 @@ def project(fact: Fact, sequence: Sequence, time: datetime) -> list[Statement]:
 
 def _is_activity(fact: Fact) -> bool:
     """What brings a chat to the top of the list: what is said in it, not how it is named or filed."""
-    return isinstance(fact, MessageRequested | AnswerRequested | AnswerCompleted | AnswerFailed | AnswerCancelled)
+    return isinstance(
+        fact, MessageRequested | AnswerRequested | AnswerCompleted | AnswerFailed | AnswerCancelled
+    )
 
 
 def _chat_created(fact: ChatCreated, sequence: Sequence, time: datetime) -> Statement:

@@ -80,7 +80,7 @@ class Projector:
     async def _only_one(self) -> AsyncIterator[None]:
         async with self._pool.acquire() as connection:
             await migrate(connection)
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110 - another process gives no signal
                 await asyncio.sleep(self._settings.projector_retry_seconds)
             try:
                 yield
@@ -95,7 +95,9 @@ class Projector:
         log.info("projector-active", sequence=checkpoint.position)
         while True:
             self._news.clear()
-            batch = await self._log.scan(subjects.CHATS, checkpoint.position, self._settings.projector_batch_max)
+            batch = await self._log.scan(
+                subjects.CHATS, checkpoint.position, self._settings.projector_batch_max
+            )
             if not batch:
                 await self._wait_for_news(checkpoint)
                 continue

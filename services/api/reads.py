@@ -35,7 +35,10 @@ class Reads:
         """A chat's state as the rows have it, and the sequence up to which they are folded."""
         named = statements()
         try:
-            async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
                 position = await connection.fetchval(named["checkpoint"]) or 0
                 row = await connection.fetchrow(named["chat"], chat)
                 nodes = await connection.fetch(named["nodes"], chat) if row else []
@@ -47,7 +50,10 @@ class Reads:
         """The chat's row and those of its messages, of one moment."""
         named = statements()
         try:
-            async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
                 row = await connection.fetchrow(named["chat"], chat)
                 return (row, await connection.fetch(named["messages"], chat)) if row else None
         except (*GOING, asyncpg.PostgresError) as error:

@@ -48,7 +48,9 @@ async def stream_answer(
     here: Here,
     owner: Owner,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
-    after: Annotated[str | None, Query(description="A cursor `<attempt>.<index>`, for what cannot set a header.")] = None,
+    after: Annotated[
+        str | None, Query(description="A cursor `<attempt>.<index>`, for what cannot set a header.")
+    ] = None,
 ) -> Response:
     """The answer as server-sent events: from its beginning, or from the event after `Last-Event-ID`.
 

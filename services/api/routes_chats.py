@@ -58,7 +58,9 @@ async def wait_for(here: Context, after: str | None) -> None:
 
 
 @router.post("/chats", status_code=201)
-async def create_chat(body: CreateChatBody, here: Here, owner: Owner, key: IdempotencyKey = None) -> JSONResponse:
+async def create_chat(
+    body: CreateChatBody, here: Here, owner: Owner, key: IdempotencyKey = None
+) -> JSONResponse:
     """Creates a chat. The same call again, by `id` or `Idempotency-Key`, gives the same chat."""
     check_sizes(here, title=body.title, system=body.system, metadata=body.metadata)
     chat = ChatId(local_id(body.id, owner, key))
@@ -136,7 +138,9 @@ async def _partial(here: Context, answer: AnswerId) -> documents.Document:
     """What there is of an answer that is being made: from the hot log."""
     hot = here.hot_log.get(answer) or await here.hot_log.read(answer)
     running = documents.answer_running(answer, hot.state())
-    return {name: running[name] for name in ("status", "text", "reasoning", "tool_calls", "left_out", "cursor")}
+    return {
+        name: running[name] for name in ("status", "text", "reasoning", "tool_calls", "left_out", "cursor")
+    }
 
 
 def _etag(sequence: int, partial: dict[str, documents.Document]) -> str:

@@ -13,7 +13,9 @@ router = APIRouter()
 async def models(here: Here, _owner: Owner) -> JSONResponse:
     """Models of all providers. `id` is what a chat or a message takes as `model`."""
     found = await here.catalogue.models()
-    data = [{"id": model.id, "object": "model", "owned_by": model.provider, "kind": model.kind} for model in found]
+    data = [
+        {"id": model.id, "object": "model", "owned_by": model.provider, "kind": model.kind} for model in found
+    ]
     return JSONResponse({"object": "list", "data": data})
 
 
@@ -28,7 +30,15 @@ async def readyz(here: Here) -> JSONResponse:
     """`503` while this process cannot serve answers; a history that is away makes it `degraded`, not red."""
     checks = await _checks(here)
     red = here.closing or not all(checks[name] == "ok" for name in ("log", "facts", "tokens", "projector"))
-    status = "closing" if here.closing else "not ready" if red else "ok" if checks["history"] == "ok" else "degraded"
+    status = (
+        "closing"
+        if here.closing
+        else "not ready"
+        if red
+        else "ok"
+        if checks["history"] == "ok"
+        else "degraded"
+    )
     return JSONResponse({"status": status, "checks": checks}, 503 if red else 200)
 
 

@@ -92,7 +92,9 @@ def _token(event: TokenEmitted) -> dict[str, Any]:
 
 def snapshot(state: AnswerState) -> bytes:
     """All that there is so far: it replaces what the client has."""
-    return _snapshot(state.whole_text, state.whole_reasoning, state.tool_calls, state.attempt, state.last_index)
+    return _snapshot(
+        state.whole_text, state.whole_reasoning, state.tool_calls, state.attempt, state.last_index
+    )
 
 
 def snapshot_of_end(end: AnswerEnd) -> bytes:

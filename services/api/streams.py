@@ -17,7 +17,15 @@ from services.api.sse import Cursor
 from shared import subjects
 from shared.chat import AnswerNode, check_exists
 from shared.errors import NotFound, UnspoolError
-from shared.events import AnswerCancelled, AnswerCompleted, AnswerEnd, AnswerFailed, TokenEmitted, decode_answer_event, decode_fact
+from shared.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerEnd,
+    AnswerFailed,
+    TokenEmitted,
+    decode_answer_event,
+    decode_fact,
+)
 from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
@@ -152,11 +160,14 @@ class Streams:
                 if opened.first:
                     yield opened.first
                 cursor: Cursor | None = None
-                async for chunk, cursor in self._frames(opened):
+                async for chunk, reached in self._frames(opened):
+                    cursor = reached
                     yield chunk
                 if opened.hot.done and not opened.hot.stale:
                     return
-                reopened = await self._reopened(opened.hot, answer, owner, cursor or opened.hot.cursor_at(opened.position))
+                reopened = await self._reopened(
+                    opened.hot, answer, owner, cursor or opened.hot.cursor_at(opened.position)
+                )
                 if not isinstance(reopened, Live):
                     if isinstance(reopened, Ended):
                         yield reopened.data

@@ -33,7 +33,7 @@ from shared.events import (
     Usage,
     decode_fact,
 )
-from shared.log import Log, Stored
+from shared.log import Log
 from shared.logging import logger
 from shared.settings import Settings
 from shared.subjects import Sequence
@@ -49,7 +49,7 @@ class Stop(Enum):
     HANDED_OVER = "handed-over"
 
 
-class HandedOver(Exception):  # noqa: N818 - not an error: the request is to be given back
+class HandedOver(Exception):
     pass
 
 
@@ -164,7 +164,9 @@ class Generation:
                 if self._interruptions >= self._settings.attempts_max:
                     return await self._ended("failed", error=_problem(error))
                 log.warning("interrupted", **self.log_fields, reason=error.detail)
-                todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=self._can_continue())
+                todo = next_attempt(
+                    self.writer.state, crashes=todo.crashes, can_continue=self._can_continue()
+                )
             except ProviderError as error:
                 return await self._ended("failed", error=_problem(error))
             else:
@@ -212,7 +214,8 @@ class Generation:
 
     async def _context(self) -> list[Fact]:
         found = await self._log.fetch(subjects.CHATS, self.request.context)
-        return [decode_fact(stored.data) for stored in found if _is_of(stored, self.request.chat)]
+        chat = self.request.chat  # an imported or forged reference never shows another chat's text
+        return [decode_fact(one.data) for one in found if one and one.subject.split(".")[1] == chat]
 
     async def _copied(self, deltas: AsyncIterator[Delta | Finished]) -> Finished | None:
         """Provider to log. Whatever ends the provider's stream, all that it gave is in the log first."""
@@ -314,9 +317,7 @@ class Generation:
         await self._log.purge(subjects.answer(self.request.answer))
 
 
-def _is_of(stored: Stored | None, chat: str) -> bool:
-    return stored is not None and stored.subject.split(".")[1] == chat
-
-
 def _problem(error: ProviderError) -> Problem:
-    return Problem(code=error.code, title="The provider gave no answer.", detail=error.detail, status=error.status)
+    return Problem(
+        code=error.code, title="The provider gave no answer.", detail=error.detail, status=error.status
+    )

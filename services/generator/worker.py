@@ -40,7 +40,9 @@ class Worker:
     async def serve(self) -> None:
         """Until `stop`. Then hands over what it has, within `shutdown_seconds`."""
         await self._log.listen(subjects.worker(self.id), self._answer_question)
-        stops = Follower(self._log, subjects.CHATS, self._stop_requested, self._settings, filters=subjects.STOPS)
+        stops = Follower(
+            self._log, subjects.CHATS, self._stop_requested, self._settings, filters=subjects.STOPS
+        )
         side = [asyncio.create_task(task) for task in (stops.run(), self._beat(), self._announce())]
         pull = asyncio.create_task(self._pull())
         stopping = asyncio.create_task(self._stopping.wait())
@@ -130,7 +132,9 @@ class Worker:
         if not state.under_way or state.worker == self.id:
             return False
         question = generation.request.answer
-        with contextlib.suppress(LogUnavailable):  # silent: stopped or stuck. The fence makes taking over safe.
+        with contextlib.suppress(
+            LogUnavailable
+        ):  # silent: stopped or stuck. The fence makes taking over safe.
             reply = await self._log.ask(
                 subjects.worker(state.worker), question, self._settings.question_timeout_seconds
             )

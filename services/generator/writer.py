@@ -113,7 +113,7 @@ class AnswerWriter:
         log.warning("tail-lost", answer=self._answer, expected=lost.expected, last=lost.last)
         known = self._events
         kept = [(event, sequence) for event, sequence in known if sequence <= lost.last]
-        if kept and kept[-1][1] != lost.last or (not kept and lost.last):
+        if (kept and kept[-1][1] != lost.last) or (not kept and lost.last):
             raise lost  # another's event stands there: not our tail
         self._events, self.state = [], AnswerState()
         for event, sequence in kept:
