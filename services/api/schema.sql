@@ -3,7 +3,7 @@
 -- A change of this file is a new number in `projector.SCHEMA_VERSION`: the projector then rebuilds by itself.
 
 CREATE TABLE {schema}.checkpoint (
-    only     boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     position bigint NOT NULL,       -- CHATS is folded up to here
     created  text   NOT NULL,       -- the incarnation of CHATS that was folded
     version  integer NOT NULL       -- of this schema

@@ -1,0 +1,47 @@
+"""The projector as a process of its own: `unspool projector`. Then the API processes run with `UNSPOOL_PROJECTOR=false`."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+from services.api.app import make_pool
+from services.api.projector import Projector
+from shared import subjects
+from shared.errors import UnspoolError
+from shared.follower import Follower
+from shared.log import EventLog
+from shared.logging import configure
+from shared.settings import Settings
+
+
+def main(settings: Settings) -> int:
+    """Runs until SIGTERM or SIGINT."""
+    configure(settings, "projector")
+    try:
+        with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+            asyncio.run(_serve(settings))
+    except UnspoolError as error:
+        print(f"unspool projector: {error}", file=sys.stderr)  # noqa: T201 - for the person who starts it
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    event_log = await EventLog.connect(settings, "unspool-projector")
+    try:
+        await event_log.ensure()
+        async with make_pool(settings) as pool:
+            projector = Projector(event_log, pool, settings)
+            follower = Follower(event_log, subjects.CHATS, projector.news, settings)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(projector.run()), group.create_task(follower.run())]
+                for number in (signal.SIGTERM, signal.SIGINT):
+                    asyncio.get_running_loop().add_signal_handler(number, _cancel_all, tasks)
+    finally:
+        await event_log.close()
+
+
+def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
