@@ -11,7 +11,12 @@ READY_POLL_SECONDS = 0.02
 LOG_LINES_SHOWN = 5
 
 
-class Server(Protocol):
+class Answering(Protocol):
+    async def is_ready(self) -> bool:
+        """Whether it can be used now. Raises nothing while it is merely not there yet."""
+
+
+class Server(Answering, Protocol):
     """`prepare` once, then any number of times: `before_start`, spawn the program, `is_ready` until it says so."""
 
     name: str
@@ -25,22 +30,22 @@ class Server(Protocol):
 
     async def before_start(self) -> None: ...
 
-    async def is_ready(self) -> bool: ...
 
-
-async def wait_until_ready(server: Server, program: Program, process: asyncio.subprocess.Process) -> None:
+async def wait_until_ready(server: Answering, program: Program, process: asyncio.subprocess.Process) -> None:
     """Raises `StartError` with the end of the log if the process ends first, or takes too long."""
     try:
         async with asyncio.timeout(READY_SECONDS):
             while not await server.is_ready():
                 if process.returncode is not None:
-                    raise StartError(_why(program, how_it_ended(process.returncode)))
+                    raise StartError(why_not_started(program, process.returncode))
                 await asyncio.sleep(READY_POLL_SECONDS)
     except TimeoutError as error:
-        raise StartError(_why(program, f"not ready after {READY_SECONDS:.0f} s")) from error
+        raise StartError(why_not_started(program, None)) from error
 
 
-def _why(program: Program, what: str) -> str:
+def why_not_started(program: Program, status: int | None) -> str:
+    """`status`: None if it still runs."""
+    what = f"not ready after {READY_SECONDS:.0f} s" if status is None else how_it_ended(status)
     return (
         f"{program.name} did not start: {what}; {program.log} ends:\n{log_tail(program.log, LOG_LINES_SHOWN)}"
     )

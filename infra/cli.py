@@ -1,0 +1,131 @@
+"""The command line. Each command's module is imported when it is called: `unspool --help` needs none of them."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from msgspec import structs
+
+from shared.errors import ConfigurationError, UnspoolError
+from shared.settings import Settings, load
+
+EXIT_FAILED = 1
+EXIT_MISCONFIGURED = 2
+
+PORTS = click.IntRange(1, 65_535)
+PROCESSES = click.IntRange(1, 64)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings in TOML. Default: unspool.toml where you stand, if there is one.",
+)
+@click.version_option(package_name=None, version="0.1.0", prog_name="unspool")
+@click.pass_context
+def commands(context: click.Context, config: Path | None) -> None:
+    """A chat backend for language models in which an answer outlives every connection and every process."""
+    context.obj = config
+
+
+@commands.command()
+@click.option(
+    "--port",
+    metavar="N",
+    type=PORTS,
+    help="Of the first API process; more follow on consecutive ports. Default: 8000.",
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where everything is kept. Default: a directory of the user's, /var/lib/unspool for root.",
+)
+@click.option("--generators", metavar="N", type=PROCESSES, default=1, help="Generator processes. Default: 1.")
+@click.option("--apis", metavar="N", type=PROCESSES, default=1, help="API processes. Default: 1.")
+@click.pass_context
+def up(context: click.Context, port: int | None, data: Path | None, generators: int, apis: int) -> None:
+    """Run it all: NATS, Postgres, the API and generators. Ctrl-C stops it; the next `up` goes on where it was.
+
+    With UNSPOOL_NATS_URL or UNSPOOL_POSTGRES_URL set, that server is used and none is started.
+    """
+    from infra.up import Options, main  # noqa: PLC0415 - see the module's docstring
+
+    settings = _settings(context, port=port)
+    context.exit(main(settings, Options(config=context.obj, data=data, generators=generators, apis=apis)))
+
+
+@commands.command()
+@click.option("--host", help="Where to listen. Other than loopback needs an API key.")
+@click.option("--port", metavar="N", type=PORTS, help="Default: 8000.")
+@click.pass_context
+def api(context: click.Context, host: str | None, port: int | None) -> None:
+    """Run one API process."""
+    from services.api.__main__ import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_settings(context, host=host, port=port)))
+
+
+@commands.command()
+@click.pass_context
+def generator(context: click.Context) -> None:
+    """Run one generator process."""
+    from services.generator.__main__ import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_settings(context)))
+
+
+@commands.command()
+@click.pass_context
+def projector(context: click.Context) -> None:
+    """Run the projector as a process of its own. Set UNSPOOL_PROJECTOR=false for the API processes then."""
+    from services.api.projector_process import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_settings(context)))
+
+
+@commands.command()
+@click.pass_context
+def rebuild(context: click.Context) -> None:
+    """Make the read models again from the log, while the API serves."""
+    from services.api.rebuild import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_settings(context)))
+
+
+@commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
+@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def test(context: click.Context, pytest_arguments: tuple[str, ...]) -> None:
+    """Run all checks and tests. What follows goes to pytest: `unspool test -k resume`."""
+    from infra.checks import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(pytest_arguments))
+
+
+def main() -> None:
+    """What goes wrong on purpose is one line, not a traceback."""
+    try:
+        commands(prog_name="unspool")
+    except ConfigurationError as error:
+        _leave(error, EXIT_MISCONFIGURED)
+    except UnspoolError as error:
+        _leave(error, EXIT_FAILED)
+
+
+def _settings(context: click.Context, **given: Any) -> Settings:  # noqa: ANN401 - any setting's value
+    """The command line's own options win over the environment and the file."""
+    settings = load(context.obj)
+    return structs.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _leave(error: UnspoolError, status: int) -> None:
+    print(f"unspool: {error}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
