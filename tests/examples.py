@@ -35,7 +35,9 @@ CHAT = ChatId("00000000-0000-4000-8000-000000000001")
 OWNER = "local"
 E = TypeVar("E", Fact, AnswerEvent)
 MODEL = "demo/5x0ms"
-PROBLEM = Problem(code="provider-refused", title="The provider gave no answer.", detail="no such model", status=404)
+PROBLEM = Problem(
+    code="provider-refused", title="The provider gave no answer.", detail="no such model", status=404
+)
 
 
 def local(number: int) -> str:

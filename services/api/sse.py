@@ -28,6 +28,8 @@ KEEP_ALIVE = b": keep-alive\n\n"
 _CURSOR = re.compile(r"([1-9][0-9]{0,8})\.(end|[1-9][0-9]{0,17})")
 _FACTS_CURSOR = re.compile(r"c([0-9]{1,18})")
 _json = msgspec.json.Encoder()
+_LINE_BREAKS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
+"""Not line breaks in an event stream; but widely used clients, httpx-sse among them, split lines there."""
 
 
 class Cursor(Struct, frozen=True):
@@ -59,9 +61,13 @@ def parse_facts_cursor(text: str) -> Sequence | None:
 
 
 def encode(event: str, data: Any, id_: str = "") -> bytes:  # noqa: ANN401 - whatever msgspec can encode
-    """One event. Its data is one line: JSON has no line breaks of its own."""
+    """One event. Its data is one line, also for clients that break lines where Unicode does."""
     head = f"id: {id_}\n" if id_ else ""
-    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), event.encode(), _json.encode(data))
+    line = _json.encode(data)
+    for raw, escaped in _LINE_BREAKS.items():
+        if raw in line:
+            line = line.replace(raw, escaped)
+    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), event.encode(), line)
 
 
 def preamble(retry_milliseconds: int) -> bytes:

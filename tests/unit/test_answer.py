@@ -40,7 +40,10 @@ def test_spans_tell_which_part_came_from_which_attempt() -> None:
         examples.started(attempt=2),
         examples.token(3, attempt=2),
     )
-    assert [(span.attempt, span.first_index, span.last_index) for span in state.spans] == [(1, 1, 2), (2, 3, 3)]
+    assert [(span.attempt, span.first_index, span.last_index) for span in state.spans] == [
+        (1, 1, 2),
+        (2, 3, 3),
+    ]
 
 
 def test_two_workers_write_the_same_fact_for_the_same_end() -> None:

@@ -22,7 +22,9 @@ class ScriptedLog:
         self.last_sequence = 0
         self._script = list(script)
 
-    async def publish(self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = "") -> Sequence:
+    async def publish(
+        self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
+    ) -> Sequence:
         step = self._script.pop(0) if self._script else "ok"
         if step == "lost":
             raise LogUnavailable("lost on the way there")
@@ -40,7 +42,9 @@ class ScriptedLog:
         return next((one for one in reversed(self.messages) if _matches(subject, one.subject)), None)
 
     async def next(self, subject: str, at: Sequence) -> Stored | None:
-        return next((one for one in self.messages if one.sequence >= at and _matches(subject, one.subject)), None)
+        return next(
+            (one for one in self.messages if one.sequence >= at and _matches(subject, one.subject)), None
+        )
 
     async def read(self, subject: str, after: Sequence) -> list[Stored]:
         return [one for one in self.messages if one.sequence > after and _matches(subject, one.subject)]
@@ -84,9 +88,13 @@ async def test_ours_is_found_although_others_were_appended_after_it() -> None:
 
 async def test_anothers_event_in_our_place_is_a_conflict() -> None:
     log = ScriptedLog()
-    await append_answer_event(log, examples.answer(), examples.started(worker="b"), NOTHING, patience_seconds=5)
+    await append_answer_event(
+        log, examples.answer(), examples.started(worker="b"), NOTHING, patience_seconds=5
+    )
     with pytest.raises(SequenceConflict):
-        await append_answer_event(log, examples.answer(), examples.started(worker="a"), NOTHING, patience_seconds=5)
+        await append_answer_event(
+            log, examples.answer(), examples.started(worker="a"), NOTHING, patience_seconds=5
+        )
 
 
 async def test_a_log_that_ends_before_what_it_acknowledged_is_told_from_a_conflict() -> None:

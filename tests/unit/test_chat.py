@@ -200,7 +200,9 @@ ANY_FACT = st.sampled_from(
 
 
 @given(st.lists(ANY_FACT, max_size=30), st.data())
-def test_a_fact_folded_twice_or_from_any_point_again_changes_nothing(facts: list[Fact], data: st.DataObject) -> None:
+def test_a_fact_folded_twice_or_from_any_point_again_changes_nothing(
+    facts: list[Fact], data: st.DataObject
+) -> None:
     numbered = examples.numbered(*facts)
     whole = fold(examples.CHAT, numbered)
     again = data.draw(st.integers(0, len(numbered)))
