@@ -27,6 +27,9 @@ def main(root: Path) -> int:
     except BootstrapError as error:
         print(f"unspool: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"unspool: cannot make {root}/.venv: {error.strerror}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -60,7 +63,7 @@ def _install(root: Path) -> None:
         _pip_install(root, wanted)
     except BootstrapError as first:
         try:
-            _pip_install(root, _without_embedded(wanted))
+            _pip_install(root, without_embedded(wanted))
         except BootstrapError:
             raise first from None
         print(
@@ -93,7 +96,7 @@ def _pip_install(root: Path, requirements: bytes) -> None:
         raise BootstrapError(f"cannot install requirements.txt:\n{_tail(done.stderr)}")
 
 
-def _without_embedded(requirements: bytes) -> bytes:
+def without_embedded(requirements: bytes) -> bytes:
     kept, keep = [], True
     for line in requirements.splitlines(keepends=True):
         if line[:1].isalnum():

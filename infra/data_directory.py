@@ -63,8 +63,10 @@ class DataDirectory:
             self._lock.write(f"{os.getpid()}\n")
             self._lock.flush()
         except BlockingIOError as error:
+            self.release()
             raise ConfigurationError(self._in_use()) from error
         except OSError as error:
+            self.release()
             hint = "give another directory with --data"
             raise ConfigurationError(f"cannot write to {self.path}: {error.strerror}: {hint}") from error
 
@@ -96,7 +98,7 @@ class DataDirectory:
         remembered = self._remembered_ports()
         port = remembered.get(name)
         if port is None or not port_is_free("127.0.0.1", port):
-            port = _free_port(taken=remembered.values())
+            port = free_port(taken=remembered.values())
             self._ports_file.write_text(json.dumps(remembered | {name: port}))
         return port
 
@@ -123,7 +125,7 @@ class DataDirectory:
             return {}
 
 
-def _free_port(taken: Iterable[int]) -> int:
+def free_port(taken: Iterable[int]) -> int:
     candidates = random.SystemRandom().sample(PORTS, PORT_ATTEMPTS_MAX)
     for port in candidates:
         if port not in taken and port_is_free("127.0.0.1", port):

@@ -11,12 +11,17 @@ from types import TracebackType
 from typing import Self
 
 from infra.data_directory import DataDirectory
+from infra.data_directory import free_port as free_port_except
 from infra.nats_server import NatsServer
 from infra.postgres_server import PostgresServer
 from infra.processes import Program, spawn, stop
 from infra.servers import Server, wait_until_ready
 
 STOP_SECONDS = 10.0
+
+
+def free_port() -> int:
+    return free_port_except(taken=())
 
 
 @contextmanager
