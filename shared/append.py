@@ -83,8 +83,9 @@ async def _ours(log: Log, scope: str, data: bytes, expected: Sequence) -> Sequen
     if found is None:
         last = await log.last(scope)
         # Nothing after it, and yet refused: the log ends before what it had acknowledged to us.
-        if last is None or last.sequence < expected:
-            raise TailLost(scope, expected, last.sequence if last else 0)
+        end = last.sequence if last else Sequence(0)
+        if end < expected:
+            raise TailLost(scope, expected, end)
     while found is not None:
         if found.data == data:
             return found.sequence

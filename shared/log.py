@@ -97,6 +97,7 @@ class _ApiError(Struct):
 
 class _PubAck(Struct):
     seq: int = 0
+    duplicate: bool = False
     error: _ApiError | None = None
 
 
@@ -258,6 +259,8 @@ class EventLog:
         if id_:
             headers["Nats-Msg-Id"] = id_
         ack = _pub_ack.decode(await self._request(subject, data, headers))
+        if ack.duplicate:  # nothing was stored: an event of this id was there. Whether it is this one, the caller sees.
+            raise SequenceConflict(subject, expected)
         if ack.error is None:
             return Sequence(ack.seq)
         raise _refusal(ack.error, subject, expected)

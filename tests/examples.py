@@ -53,7 +53,8 @@ def answer(number: int = 1) -> AnswerId:
 
 
 def chat_created(**changes: object) -> ChatCreated:
-    return ChatCreated(**({"chat": CHAT, "owner": OWNER, "id": f"{CHAT}.created"} | changes))  # type: ignore[arg-type]
+    id_ = f"{changes.get('chat', CHAT)}.created"
+    return ChatCreated(**({"chat": CHAT, "owner": OWNER, "id": id_} | changes))  # type: ignore[arg-type]
 
 
 def message_requested(number: int = 1, parent: AnswerId | None = None, **changes: object) -> MessageRequested:
