@@ -2,16 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.api import documents, sse
+from services.api.bodies import RegenerateBody
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
+from services.api.routes_chats import IdempotencyKey, accepted, local_id, request_hash
 from services.api.sse import Cursor
 from services.api.streams import Nothing
 from shared import subjects
+from shared.chat import RequestAnswer, RequestCancel
 from shared.errors import NotFound
 from shared.subjects import AnswerId
 
@@ -63,6 +66,39 @@ async def stream_answer(
         return Response(status_code=204)
     first = sse.preamble(here.settings.client_retry_milliseconds)
     return EventStream(first, here.streams.bytes_of(opened, id_, owner))
+
+
+@router.post("/answers/{answer}/regenerate", status_code=202)
+async def regenerate(
+    answer: str, body: RegenerateBody, request: Request, here: Here, owner: Owner, key: IdempotencyKey = None
+) -> Response:
+    """Asks for another answer to the same message: a sibling of this one, which stays as it is."""
+    beside = answer_id(answer)
+    chat = subjects.chat_of(beside)
+    node = await here.streams.node(beside, owner)
+    new = subjects.answer_id(chat, local_id(body.id, owner, key))
+    command = RequestAnswer(
+        chat=chat,
+        owner=owner,
+        beside=beside,
+        answer=new,
+        model=await here.catalogue.resolve(body.model or node.model),
+        params=body.params.given(),
+        request_hash=request_hash(body),
+        messages_max=here.settings.chat_messages_max,
+    )
+    state = await here.commands.execute(command)
+    return await accepted(request, here, owner, node.message, new, state.answers[new].sequence)
+
+
+@router.post("/answers/{answer}/cancel", status_code=202)
+async def cancel(answer: str, here: Here, owner: Owner) -> JSONResponse:
+    """Stops an answer; its text so far stays. `202` while it stops, `200` with the answer if it has ended."""
+    id_ = answer_id(answer)
+    command = RequestCancel(chat=subjects.chat_of(id_), owner=owner, answer=id_)
+    state = await here.commands.execute(command)
+    ended = state.answers[id_].ended is not None
+    return JSONResponse(await answer_document(here, id_, owner), 200 if ended else 202)
 
 
 def parse_cursor(text: str | None) -> Cursor | None:

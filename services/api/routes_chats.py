@@ -11,11 +11,11 @@ from msgspec import UNSET
 from pydantic import BaseModel
 
 from services.api import documents, sse
-from services.api.bodies import CreateChatBody, PostMessageBody, too_large
+from services.api.bodies import CreateChatBody, PatchChatBody, PostMessageBody, too_large
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from shared import subjects
-from shared.chat import CreateChat, RequestMessage, check_exists
+from shared.chat import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
 from shared.errors import Invalid, NotFound
 from shared.subjects import AnswerId, ChatId, Sequence
 
@@ -145,6 +145,37 @@ async def _partial(here: Context, answer: AnswerId) -> documents.Document:
 
 def _etag(sequence: int, partial: dict[str, documents.Document]) -> str:
     return '"' + "-".join([f"c{sequence}", *(str(running["cursor"]) for running in partial.values())]) + '"'
+
+
+@router.patch("/chats/{chat}")
+async def change_chat(chat: str, body: PatchChatBody, here: Here, owner: Owner) -> JSONResponse:
+    """Renames, archives or unarchives, sets metadata: what is left out stays as it is."""
+    check_sizes(here, title=body.title, metadata=body.metadata)
+    id_ = chat_id(chat)
+    given = body.model_fields_set
+    for field in given:
+        if getattr(body, field) is None:
+            raise Invalid(field, "must not be null; leave it out to keep it")
+    command = ChangeChat(
+        chat=id_,
+        owner=owner,
+        id=str(uuid4()),
+        title=body.title if body.title is not None else UNSET,
+        archived=body.archived if body.archived is not None else UNSET,
+        metadata=body.metadata if body.metadata is not None else UNSET,
+    )
+    state = await here.commands.execute(command)
+    stored = await here.log.at(subjects.CHATS, state.created)
+    return JSONResponse(documents.chat_of_state(state, stored.time if stored else None))
+
+
+@router.delete("/chats/{chat}", status_code=204)
+async def delete_chat(chat: str, here: Here, owner: Owner) -> Response:
+    """Log, tokens and rows go; an answer that is being made stops. Nothing brings it back; again gives `204` again."""
+    id_ = chat_id(chat)
+    state = await here.commands.execute(DeleteChat(chat=id_, owner=owner))
+    await here.commands.purge(id_)
+    return Response(status_code=204, headers={"x-unspool-cursor": sse.facts_cursor(state.sequence)})
 
 
 @router.post("/chats/{chat}/messages", status_code=202)
