@@ -4,8 +4,8 @@ A provider turns a `Prompt` into deltas and one `Finished`. It keeps no state be
 nothing of the log, and raises only `shared.errors.ProviderError` and its subclasses.
 """
 
-from collections.abc import AsyncIterator
-from typing import Literal, Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
@@ -58,11 +58,14 @@ class Provider(Protocol):
     """As in `CatalogueAnnounced`."""
     context_tokens: int
 
-    def can_continue(self, model: str) -> bool:
-        """Whether a `prefill` is gone on with: decides between a pause and a reset after a crash."""
+    def can_continue(self, model: str, params: Mapping[str, Any] | None = None) -> bool:
+        """Whether a `prefill` is gone on with: decides between a pause and a reset after a crash.
+
+        The same model may refuse a prefill for some `params`, such as Anthropic's `thinking`.
+        """
         ...
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[Delta | Finished]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Ends after `Finished`, which comes exactly once and last.
 
         Closing the iterator (`aclose`) closes the connection to the provider at once. Raises

@@ -1,0 +1,153 @@
+"""What a provider says when it does not answer, made into one of our errors. Pure.
+
+The law of this file: a detail is short, storable and without the key, whatever the provider sent.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+from services.generator.providers.storable import storable
+from shared.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+
+DETAIL_MAX_CHARS = 500
+
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_TRANSIENT = re.compile(
+    r"overloaded|rate.?limit|too.?many|server.?error|api_error|unavailable|timeout|busy", re.IGNORECASE
+)
+_PERMANENT = re.compile(
+    r"invalid|authentication|permission|not.?found|not.?supported|too_large|billing|insufficient_quota"
+    r"|BadRequest|context_length|content_filter",
+    re.IGNORECASE,
+)
+
+
+class InStream(Protocol):
+    """`in_stream`, with the provider's key already known."""
+
+    def __call__(self, found: object, *, begun: bool) -> ProviderError: ...
+
+
+def from_status(
+    status: int, headers: Mapping[str, str], body: bytes, *, key: str | None, now: datetime
+) -> ProviderError:
+    """For an answer that is not a 200."""
+    found = _parsed(body)
+    detail = (
+        detail_of(found, key=key) or _plain(body, key=key) or f"The provider answered with HTTP {status}."
+    )
+    if 300 <= status < 400:  # noqa: PLR2004 - redirects
+        where = _short(headers.get("location", "elsewhere"), key)
+        return ProviderRefused(f"The provider redirects to {where}: set base_url to it.", status=status)
+    # OpenAI's 429 for an empty account is not a limit that passes.
+    if "insufficient_quota" in kind_of(found):
+        return ProviderRefused(detail, status=status)
+    if status in _TRANSIENT_STATUSES or status >= 500:  # noqa: PLR2004 - server errors
+        return ProviderUnavailable(detail, status=status, retry_after_seconds=retry_after(headers, now))
+    return ProviderRefused(detail, status=status)
+
+
+def in_stream(found: object, *, begun: bool, key: str | None) -> ProviderError:
+    """For an error object inside a stream that began with a 200. `begun`: something of the answer was given."""
+    detail = detail_of(found, key=key) or "The provider broke off with an error that says nothing."
+    kind, status = kind_of(found), _status_of(found)
+    if begun:
+        return ProviderInterrupted(detail, status=status)
+    if status in _TRANSIENT_STATUSES or (status or 0) >= 500:  # noqa: PLR2004 - server errors
+        return ProviderUnavailable(detail, status=status)
+    if status is None and _TRANSIENT.search(kind):
+        return ProviderUnavailable(detail)
+    if status is not None or _PERMANENT.search(kind):
+        return ProviderRefused(detail, status=status)
+    return ProviderInterrupted(detail)
+
+
+def detail_of(found: object, *, key: str | None) -> str:
+    """The message in any of the shapes of OpenAI, Anthropic, Ollama, FastAPI (vLLM) and Google; else nothing."""
+    match found:
+        case str():
+            return _short(found, key)
+        case {"error": {"message": str(text)} | {"detail": str(text)} | str(text)}:
+            return _short(text, key)
+        case {"message": str(text)} | {"detail": str(text)} | {"msg": str(text)}:
+            return _short(text, key)
+        case {"detail": [first, *_]} | {"errors": [first, *_]} | [first, *_]:
+            return detail_of(first, key=key)
+        case {"error": dict() as inner} if inner:
+            return _short(json.dumps(inner, ensure_ascii=False), key)
+        case _:
+            return ""
+
+
+def kind_of(found: object) -> str:
+    """All that names the kind of error, in one string to search in."""
+    match found:
+        case {"error": dict() as inner}:
+            return kind_of(inner)
+        case [first, *_]:
+            return kind_of(first)
+        case dict():
+            names = (found.get(name) for name in ("type", "code", "status"))
+            return " ".join(name for name in names if isinstance(name, str))
+        case _:
+            return ""
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """How long the provider asks us to wait: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
+        return max(0.0, milliseconds / 1000)
+    value = headers.get("retry-after")
+    if (seconds := _number(value)) is not None:
+        return max(0.0, seconds)
+    try:
+        at = parsedate_to_datetime(value or "")
+    except (ValueError, OverflowError):
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _status_of(found: object) -> int | None:
+    match found:
+        case {"error": {"code": int(code)} | {"status": int(code)} | {"status_code": int(code)}}:
+            pass
+        case {"code": int(code)} | {"status": int(code)}:
+            pass
+        case _:
+            return None
+    return code if 400 <= code < 600 else None  # noqa: PLR2004 - the errors of HTTP
+
+
+def _parsed(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _plain(body: bytes, *, key: str | None) -> str:
+    """A body that is prose. A web page is none: its text is about the proxy that made it."""
+    text = body.decode("utf-8", "replace").strip()
+    return "" if text[:1] in {"<", "{", "["} else _short(text, key)
+
+
+def _short(text: str, key: str | None) -> str:
+    """Bounded only after the key is out: a key cut in two would not be found."""
+    if key:
+        text = text.replace(key, "[key]")
+    text = storable(" ".join(text.split()))
+    return text if len(text) <= DETAIL_MAX_CHARS else text[: DETAIL_MAX_CHARS - 1] + "…"

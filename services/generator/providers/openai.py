@@ -1,0 +1,72 @@
+"""Any server with OpenAI's `/chat/completions`: OpenAI, vLLM, llama.cpp, Ollama, DeepSeek, Qwen, OpenRouter, ..."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+from services.generator.providers import Delta, Finished, Prompt, listing, openai_chunks
+from services.generator.providers.continuation import Continuation
+from services.generator.providers.reading import Incoming, deltas
+from services.generator.providers.upstream import Key, Reply, Upstream
+from shared.errors import ProviderRefused
+from shared.events import Json
+from shared.settings import ProviderSettings, Settings
+
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+
+_ADJUSTMENTS_MAX = 2
+_COMPLAINT_STATUSES = frozenset({400, 422})
+_NO_CHAT_MODELS = re.compile(
+    r"embedding|whisper|tts|dall-e|moderation|image|audio|realtime|transcribe|sora|babbage|davinci|-instruct"
+)
+
+
+class OpenAI:
+    kind = "openai"
+    pattern = ""
+
+    def __init__(
+        self, name: str, configured: ProviderSettings, settings: Settings, key: Key | None = None
+    ) -> None:
+        self.name = name
+        self.context_tokens = configured.context_tokens
+        self._upstream = Upstream(configured.base_url or DEFAULT_BASE_URL, settings, key=key)
+        self._can_continue = configured.prefill is True
+
+    def can_continue(self, model: str, params: Mapping[str, Any] | None = None) -> bool:  # noqa: ARG002
+        """Off unless it is set: OpenAI itself begins anew, and a server does not say what it will do."""
+        return self._can_continue
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
+        continuation = Continuation(prompt.prefill)
+        body = openai_chunks.request(
+            prompt, continuation.sent, completion_tokens=self._upstream.host == "api.openai.com"
+        )
+        incoming = Incoming(openai_chunks.Chunks(continuation, self._upstream.in_stream))
+        async with AsyncExitStack() as stack:
+            reply = await self._posted(stack, body)
+            async with aclosing(deltas(reply, incoming)) as said:
+                async for delta in said:
+                    yield delta
+
+    async def _posted(self, stack: AsyncExitStack, body: Json) -> Reply:
+        for _ in range(_ADJUSTMENTS_MAX):
+            try:
+                return await stack.enter_async_context(self._upstream.post("chat/completions", body))
+            except ProviderRefused as error:
+                better = openai_chunks.adjusted(body, error.detail)
+                if better is None or error.status not in _COMPLAINT_STATUSES:
+                    raise
+                body = better
+        return await stack.enter_async_context(self._upstream.post("chat/completions", body))
+
+    async def models(self) -> tuple[str, ...]:
+        found = listing.names(await self._upstream.get("models"))
+        if self._upstream.host == "api.openai.com":
+            return tuple(name for name in found if not _NO_CHAT_MODELS.search(name))
+        return found
+
+    async def close(self) -> None:
+        await self._upstream.close()

@@ -1,0 +1,118 @@
+"""Models' output as text that can be stored: Postgres holds no NUL, and UTF-8 no half of a surrogate pair."""
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+
+from services.generator.providers import (
+    Delta,
+    Finished,
+    Prompt,
+    Provider,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+)
+from shared.events import ToolCallFragment
+
+REPLACEMENT = "\ufffd"
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Joins surrogate pairs, and puts U+FFFD in place of what cannot be stored."""
+    if not _UNSTORABLE.search(text):
+        return text
+    joined = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
+    return _UNSTORABLE.sub(REPLACEMENT, joined)
+
+
+class Seams:
+    """As `storable`, for text in pieces: some providers escape the halves of a pair in two deltas.
+
+    A first half at the end of a piece is kept back until the next piece of the same text, or the end.
+    """
+
+    def __init__(self) -> None:
+        self._halves: dict[tuple[str, int], str] = {}
+
+    def clean(self, delta: Delta) -> Delta | None:
+        """None if nothing is left to say yet."""
+        match delta:
+            case TextDelta():
+                text = self._joined(("text", 0), delta.text)
+                return TextDelta(text) if text else None
+            case ReasoningDelta():
+                text = self._joined(("reasoning", 0), delta.text)
+                return ReasoningDelta(text) if text else None
+            case ToolCallDelta(fragment):
+                arguments = self._joined(("tool-call", fragment.index), fragment.arguments)
+                if not (arguments or fragment.id or fragment.name):
+                    return None
+                return ToolCallDelta(
+                    ToolCallFragment(
+                        index=fragment.index,
+                        id=storable(fragment.id),
+                        name=storable(fragment.name),
+                        arguments=arguments,
+                    )
+                )
+
+    def rest(self) -> list[Delta]:
+        """Halves that never found their other one."""
+        left, self._halves = self._halves, {}
+        return [_replacement(*key) for key in left]
+
+    def _joined(self, key: tuple[str, int], text: str) -> str:
+        if not text:
+            return text
+        text = self._halves.pop(key, "") + text
+        if "\ud800" <= text[-1] <= "\udbff":
+            self._halves[key] = text[-1]
+            text = text[:-1]
+        return storable(text)
+
+
+def _replacement(kind: str, index: int) -> Delta:
+    match kind:
+        case "text":
+            return TextDelta(REPLACEMENT)
+        case "reasoning":
+            return ReasoningDelta(REPLACEMENT)
+        case _:
+            return ToolCallDelta(ToolCallFragment(index=index, arguments=REPLACEMENT))
+
+
+class StorableProvider:
+    """A provider whose output is storable, whatever the model says."""
+
+    def __init__(self, inner: Provider) -> None:
+        self._inner = inner
+        self.name = inner.name
+        self.kind = inner.kind
+        self.pattern = inner.pattern
+        self.context_tokens = inner.context_tokens
+
+    def can_continue(self, model: str, params: Mapping[str, Any] | None = None) -> bool:
+        return self._inner.can_continue(model, params)
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
+        seams = Seams()
+        async with aclosing(self._inner.stream(prompt)) as deltas:
+            async for delta in deltas:
+                if isinstance(delta, Finished):
+                    for late in seams.rest():
+                        yield late
+                    yield msgspec.structs.replace(delta, finish_reason=storable(delta.finish_reason))
+                elif clean := seams.clean(delta):
+                    yield clean
+
+    async def models(self) -> tuple[str, ...]:
+        return tuple(storable(model) for model in await self._inner.models())
+
+    async def close(self) -> None:
+        await self._inner.close()
