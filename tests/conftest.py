@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from tests.servers import NatsProcess, PostgresProcess, temporary_data
+from tests.system import System
 
 _numbers = itertools.count(1)
 
@@ -59,3 +60,10 @@ async def database(postgres: PostgresProcess) -> AsyncIterator[str]:
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def system(nats: NatsProcess, postgres: PostgresProcess, server_data: Path) -> AsyncIterator[System]:
+    """Two APIs and a generator, for tests that kill none of them."""
+    async with System(nats.url, postgres.url, server_data, apis=2) as made:
+        yield made

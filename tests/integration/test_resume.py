@@ -1,0 +1,198 @@
+"""The promise: any reader, cut anywhere, on any replica, gets exactly what it lacks."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from services.api import sse
+from shared import subjects
+from shared.events import decode_answer_event
+from shared.log import EventLog
+from shared.settings import Settings
+from shared.subjects import Sequence
+from tests.reading import Reader, at_index
+from tests.system import Client, System
+
+
+async def test_ask_stream_drop_resume_on_another_replica_and_read_back(system: System) -> None:
+    async with system.client(0) as one, system.client(1) as two:
+        asked = await one.asked("demo/60x10ms")
+        reader = await Reader().read(one, asked["answer"], until=at_index(10))
+        assert "done" not in dict(reader.events)
+        other = await one.asked("demo/10x1ms")  # another chat meanwhile
+        assert (await Reader().read(one, other["answer"])).done is not None
+        await reader.read(two, asked["answer"])
+        assert reader.done is not None
+        whole = await Reader().read(two, asked["answer"])
+        assert reader.text == whole.text
+        history = await two.history(asked["answer"].partition("_")[0], after=reader.done["cursor"])
+        assert history["messages"][1]["text"] == reader.text
+        assert (await one.answer(asked["answer"]))["text"] == reader.text
+
+
+@hypothesis_settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(cuts=st.lists(st.lists(st.integers(1, 40), max_size=4).map(sorted), min_size=8, max_size=8))
+async def test_many_readers_each_cut_at_random_points_over_two_replicas_read_the_same(
+    system: System, cuts: list[list[int]]
+) -> None:
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(system.client(number)) for number in (0, 1)]
+        asked = await clients[0].asked("demo/40x2ms")
+
+        async def read(number: int, at: list[int]) -> Reader:
+            reader = Reader()
+            for turn, index in enumerate(at):
+                await reader.read(clients[(number + turn) % 2], asked["answer"], until=at_index(index))
+            while reader.done is None:
+                await reader.read(clients[number % 2], asked["answer"])
+            return reader
+
+        readers = await asyncio.gather(*(read(number, at) for number, at in enumerate(cuts)))
+    assert len({reader.text for reader in readers}) == 1
+    assert len({reader.last_index for reader in readers}) == 1
+
+
+async def test_the_hot_log_has_the_bytes_of_a_replay_of_the_subject(system: System, nats_url: str) -> None:
+    async with system.client() as client:
+        asked = await client.asked("demo/50x2ms")
+        served = b""
+        async with client.http.stream("GET", asked["stream"]) as response:
+            async for chunk in response.aiter_raw():
+                served += chunk
+    log = await EventLog.connect(Settings(nats_url=nats_url), "replay")
+    try:
+        stored = await log.read(subjects.answer(asked["answer"]), Sequence(0))
+    finally:
+        await log.close()
+    frames = [sse.frame_of(decode_answer_event(one.data)) for one in stored]
+    replayed = sse.preamble(1000) + b"".join(frame for frame in frames if frame)
+    assert served.startswith(replayed)
+    assert served[len(replayed) :].startswith(b"id: 1.end\nevent: done\n")
+
+
+async def test_an_answer_that_is_no_longer_hot_comes_as_one_snapshot_and_its_end(
+    system: System, nats_url: str, postgres_url: str
+) -> None:
+    async with system.client() as client:
+        asked = await client.asked("demo/20x1ms")
+        hot = await Reader().read(client, asked["answer"])
+    late = System(
+        nats_url, postgres_url, system._directory, apis=1, generators=0, follower_overlap_seconds=0.001
+    )
+    async with late, late.client() as client:
+        await client.asked("demo/1x1ms")  # so that the overlap of a still later one is over
+        cold = await Reader().read(client, asked["answer"])
+    assert [event for event, _ in cold.events] == ["snapshot", "done"]
+    assert cold.text == hot.text
+    assert cold.done == hot.done
+
+
+async def test_a_replica_that_comes_late_serves_a_running_answer_from_its_beginning(
+    system: System, nats_url: str, postgres_url: str
+) -> None:
+    async with system.client() as client:
+        asked = await client.asked("demo/200x20ms")
+        early = Reader()
+        reading = asyncio.create_task(early.read(client, asked["answer"]))
+        late = System(
+            nats_url, postgres_url, system._directory, apis=1, generators=0, follower_overlap_seconds=0.001
+        )
+        async with late, late.client() as other:
+            readers = [Reader() for _ in range(5)]
+            await asyncio.gather(*(reader.read(other, asked["answer"]) for reader in readers))
+        await reading
+    assert {reader.text for reader in readers} == {early.text}
+    assert early.done is not None
+
+
+async def test_after_the_end_its_cursor_gives_204(system: System) -> None:
+    async with system.client(0) as one, system.client(1) as two:
+        asked = await one.asked("demo/3x1ms")
+        reader = await Reader().read(one, asked["answer"])
+        assert reader.cursor == "1.end"
+        for client in (one, two):
+            response = await client.http.get(asked["stream"], headers={"last-event-id": "1.end"})
+            assert response.status_code == 204
+
+
+@pytest.mark.parametrize("cursor", ["1.999999", "7.2", "9.end"])
+async def test_a_cursor_that_the_log_does_not_know_gets_a_snapshot_never_an_error(
+    system: System, cursor: str
+) -> None:
+    async with system.client() as client:
+        asked = await client.asked("demo/5x1ms")
+        whole = await Reader().read(client, asked["answer"])
+        reader = Reader()
+        reader.cursor = cursor
+        await reader.read(client, asked["answer"])
+    assert [event for event, _ in reader.events] == ["snapshot", "done"]
+    assert reader.text == whole.text
+
+
+async def test_the_header_wins_over_the_query_and_no_cursor_at_all_is_400(system: System) -> None:
+    async with system.client() as client:
+        asked = await client.asked("demo/5x1ms")
+        await Reader().read(client, asked["answer"])
+        url = f"{asked['stream']}?after=1.1"
+        assert (await client.http.get(url, headers={"last-event-id": "1.end"})).status_code == 204
+        assert "id: 1.1\n" not in (await client.http.get(url)).text
+        bad = await client.http.get(f"{asked['stream']}?after=nonsense")
+        assert (bad.status_code, bad.headers["content-type"]) == (400, "application/problem+json")
+
+
+async def test_done_comes_only_when_its_cursor_can_be_read(system: System) -> None:
+    async with system.client() as client:
+        for _ in range(5):
+            asked = await client.asked("demo/2x1ms")
+            reader = await Reader().read(client, asked["answer"])
+            assert reader.done is not None
+            chat = asked["answer"].partition("_")[0]
+            history = await client.history(chat, after=reader.done["cursor"])
+            assert history["generating"] is False
+            assert history["messages"][1]["status"] == "completed"
+
+
+async def test_the_answer_streams_in_the_response_to_the_question_and_its_first_event_names_it(
+    system: System,
+) -> None:
+    async with system.client() as client:
+        chat = await client.chat()
+        headers = {"accept": "text/event-stream"}
+        body = {"content": "hi", "model": "demo/5x1ms"}
+        reader = Reader()
+        async with client.http.stream(
+            "POST", f"/v1/chats/{chat}/messages", json=body, headers=headers
+        ) as response:
+            async for line in response.aiter_lines():
+                reader.line(line)
+        event, accepted = reader.events[0]
+        assert event == "accepted"
+        assert reader.done is not None
+        assert (await client.answer(accepted["answer"]))["text"] == reader.text
+
+
+async def test_many_watchers_of_one_answer_get_the_same_bytes(system: System) -> None:
+    async with system.client(limits=httpx.Limits(max_connections=200)) as client:
+        asked = await client.asked("demo/30x5ms")
+        bodies = await asyncio.gather(*(client.http.get(asked["stream"]) for _ in range(100)))
+        assert len({body.content for body in bodies}) == 1
+
+
+async def stream_of(client: Client, answer: str) -> Reader:
+    return await Reader().read(client, answer)
+
+
+async def test_answers_side_by_side_do_not_mix(system: System) -> None:
+    async with system.client(0) as one, system.client(1) as two:
+        asked = [await one.asked(f"demo/{10 + number}x3ms") for number in range(20)]
+        readers = await asyncio.gather(*(stream_of(two, each["answer"]) for each in asked))
+        for each, reader in zip(asked, readers, strict=True):
+            assert reader.done is not None
+            assert (await two.answer(each["answer"]))["text"] == reader.text
