@@ -28,6 +28,9 @@ class NatsServer:
     def url(self) -> str:
         return f"nats://{USER}:{self._data.secret('nats')}@127.0.0.1:{self.port}"
 
+    def check(self) -> None:
+        binaries.nats_server()
+
     async def prepare(self) -> Program:
         """Once, before the first start: what is started then, and after each crash. Its port stays the same."""
         executable = binaries.nats_server()

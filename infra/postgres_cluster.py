@@ -5,12 +5,14 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
 from infra.accounts import Account
 from infra.binaries import PostgresBinaries, wheel_version
+from infra.processes import still_alive
 
 BUILTIN_LOCALES_SINCE = 17
 LEFTOVERS_LEAVE_SECONDS = 2.0
@@ -90,13 +92,13 @@ async def stop_leftovers(cluster: Path) -> None:
     """After a kill -9 of the postmaster its backends end by themselves, but not at once, and as long as one is
     there a new postmaster refuses to start.
     """
-    leftovers = await asyncio.to_thread(_processes_in, cluster)
+    leftovers: Sequence[psutil.Process] = await asyncio.to_thread(_processes_in, cluster)
     for signal_ in (None, signal.SIGQUIT, signal.SIGKILL):
         for process in leftovers:
             if signal_:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal_)
-        _, leftovers = await asyncio.to_thread(psutil.wait_procs, leftovers, timeout=LEFTOVERS_LEAVE_SECONDS)
+        leftovers = await still_alive(leftovers, LEFTOVERS_LEAVE_SECONDS)
     _forget_stale_pid(cluster)
 
 

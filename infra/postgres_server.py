@@ -50,12 +50,15 @@ class PostgresServer:
     def url_of(self, database: str) -> str:
         return f"postgresql://{USER}:{self._password()}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
-    async def prepare(self) -> Program:
-        """Once, before the first start: what is started then, and after each crash. Its port stays the same."""
+    def check(self) -> None:
         programs = self._reachable_programs()
         if self._cluster.exists():
             self._check_version(programs)
-        else:
+
+    async def prepare(self) -> Program:
+        """Once, before the first start: what is started then, and after each crash. Its port stays the same."""
+        programs = self._reachable_programs()
+        if not self._cluster.exists():
             await self._make_cluster(programs)
         self.port = self._data.port("postgres")
         self._write_configuration()

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from shared.errors import UnspoolError
 
 TETHER = Path(__file__).with_name("tether.py")
 ORPHAN_STOP_SECONDS = 5.0
+POLL_SECONDS = 0.02
 LOG_TAIL_BYTES = 8 * 1024
 
 
@@ -108,15 +109,35 @@ async def stop_orphans(run_directory: Path) -> list[str]:
     for process, stop_signal in orphans.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(stop_signal)
-    processes = [process for process, _ in orphans.values()]
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout=ORPHAN_STOP_SECONDS)
+    alive = await still_alive([process for process, _ in orphans.values()], ORPHAN_STOP_SECONDS)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    await asyncio.to_thread(psutil.wait_procs, alive, timeout=ORPHAN_STOP_SECONDS)
+    await still_alive(alive, ORPHAN_STOP_SECONDS)
     for pid_file in _pid_files(run_directory):
         pid_file.unlink(missing_ok=True)
     return list(orphans)
+
+
+async def still_alive(
+    processes: Sequence[psutil.Process], patience_seconds: float
+) -> Sequence[psutil.Process]:
+    """Those that have not ended after this time. For processes of others: a dead one whose parent does not look
+    after it stays in the table as a zombie, in some containers for ever, and counts as ended.
+    """
+    alive = processes
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_seconds):
+            while alive := [process for process in alive if is_alive(process)]:  # noqa: ASYNC110 - they send no signal
+                await asyncio.sleep(POLL_SECONDS)
+    return alive
+
+
+def is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _pid_files(run_directory: Path) -> list[Path]:

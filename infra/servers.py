@@ -17,7 +17,7 @@ class Answering(Protocol):
 
 
 class Server(Answering, Protocol):
-    """`prepare` once, then any number of times: `before_start`, spawn the program, `is_ready` until it says so."""
+    """`check` and `prepare` once, then any number of times: `before_start`, spawn the program, `is_ready` until it says so."""
 
     name: str
     port: int
@@ -25,6 +25,9 @@ class Server(Answering, Protocol):
     @property
     def url(self) -> str:
         """Holds the password: not to be shown."""
+
+    def check(self) -> None:
+        """Raises `ConfigurationError` for what can be known to be wrong before anything is started."""
 
     async def prepare(self) -> Program: ...
 

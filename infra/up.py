@@ -101,12 +101,18 @@ class _Start:
         self._progress = progress
         self._servers = servers
         self._services = services
+        self._nats = None if self._is_given("nats_url") else NatsServer(data)
+        self._postgres = None if self._is_given("postgres_url") else PostgresServer(data)
 
     async def all(self) -> None:
+        for server in (self._nats, self._postgres):
+            if server:
+                server.check()
         self._progress.line("Unspool")
         for name in await stop_orphans(self._data.run):
             self._progress.happened(f"{name} was left running by an unspool that was killed: stopped")
-        urls = await self._nats() | await self._postgres()
+        urls = await self._url("UNSPOOL_NATS_URL", self._nats, self._settings.nats_url)
+        urls |= await self._url("UNSPOOL_POSTGRES_URL", self._postgres, self._settings.postgres_url)
         own = OwnProcesses(self._settings, self._options.config, self._data, urls)
         apis = [
             ApiClient(self._settings, self._settings.port + number) for number in range(self._options.apis)
@@ -119,20 +125,14 @@ class _Start:
                 await api.close()
         self._welcome(apis[0].url, models)
 
-    async def _nats(self) -> dict[str, str]:
-        if self._is_given("nats_url"):
-            return self._external("NATS", self._settings.nats_url)
-        return {"UNSPOOL_NATS_URL": await self._server(NatsServer(self._data))}
-
-    async def _postgres(self) -> dict[str, str]:
-        if self._is_given("postgres_url"):
-            return self._external("Postgres", self._settings.postgres_url)
-        return {"UNSPOOL_POSTGRES_URL": await self._server(PostgresServer(self._data))}
-
-    def _external(self, name: str, url: str) -> dict[str, str]:
-        with self._progress.step(name, "not ours") as step:
-            address = urlsplit(url)
-            step.done = f"{address.hostname}:{address.port}, which is not started or stopped here"
+    async def _url(self, variable: str, server: Server | None, given: str) -> dict[str, str]:
+        """The variable that tells the services where the server is; none if they know it already."""
+        if server:
+            return {variable: await self._server(server)}
+        address = urlsplit(given)
+        self._progress.line(
+            f"    {address.scheme} at {address.hostname}:{address.port} is given, and left alone"
+        )
         return {}
 
     async def _server(self, server: Server) -> str:
