@@ -1,0 +1,62 @@
+"""The README's tour, run as it stands: every `sh` block, in one shell, against `./unspool up`."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import ROOT, free_port
+
+UP_SECONDS = 100
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def up(data_directory: Path) -> Iterator[int]:
+    """The port of a running `./unspool up`."""
+    port = free_port()
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("UNSPOOL_", "OPENAI_"))
+    }
+    command = [ROOT / "unspool", "up", "--port", str(port), "--data", data_directory]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=environ | {"OLLAMA_HOST": "127.0.0.1:9"}, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Unspool is ready" in line:
+                break
+        yield port
+        process.terminate()
+        process.stdout.read()
+        assert process.wait(30) == 0
+
+
+def test_the_tour_of_the_readme_runs_as_it_stands(up: int, data_directory: Path) -> None:
+    steps = [block.replace("127.0.0.1:8000", f"127.0.0.1:{up}") for block in blocks()]
+    marked = "\n".join(f"echo '=== {number}'\n{step}" for number, step in enumerate(steps))
+    done = subprocess.run(
+        ["bash", "-eu", "-c", marked],
+        cwd=data_directory,
+        capture_output=True,
+        text=True,
+        timeout=UP_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    created, asked, first, second, history = re.split(r"=== \d\n", done.stdout)[1:]
+    assert '"generating":false' in created
+    assert '"stream"' in asked
+    assert "event: token" in first
+    assert "event: token" in second
+    assert '"status":"completed"' in second
+    chat = json.loads(history)
+    assert [message["role"] for message in chat["messages"]] == ["user", "assistant"]
+    assert len(chat["messages"][1]["text"].split()) > 100
