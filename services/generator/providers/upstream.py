@@ -93,8 +93,8 @@ class Upstream:
                     max_keepalive_connections=IDLE_CONNECTIONS_MAX,
                     keepalive_expiry=IDLE_CONNECTION_SECONDS,
                 ),
-                # Proxies and certificates by the usual variables; no proxy knows this machine's own servers.
-                trust_env=not _is_loopback(url.host),
+                # Proxies and certificates by the usual variables; but no proxy knows this machine's own servers.
+                mounts=_NO_PROXY if _is_loopback(url.host) else None,
             )
         except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
             raise ConfigurationError(f"cannot set up connections to {url.host}: {error}") from error
@@ -210,6 +210,7 @@ def versioned(base_url: str) -> str:
     return base_url if base_url.endswith("/v1") else f"{base_url}/v1"
 
 
+_NO_PROXY: Mapping[str, None] = {"all://": None, "http://": None, "https://": None}
 _JSON = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
 
 
