@@ -59,6 +59,7 @@ class ServerProcess:
     async def start(self) -> None:
         """Returns when the server can be used."""
         if self._program is None:
+            self._server.check()
             self._program = await self._server.prepare()
         await self._server.before_start()
         self._process = await spawn(self._program)

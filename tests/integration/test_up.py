@@ -19,7 +19,7 @@ import pytest
 
 from infra.processes import is_alive
 from tests.reading import Reader
-from tests.servers import free_port
+from tests.servers import free_port, temporary_data
 from tests.system import Client
 
 UNSPOOL = Path(__file__).parents[2] / "unspool"
@@ -107,9 +107,18 @@ async def up(data_directory: Path) -> AsyncIterator[Up]:
         yield running
 
 
+@pytest.fixture(scope="module")
+async def lasting() -> AsyncIterator[Up]:
+    """For tests that do not stop it, and leave it whole."""
+    with temporary_data() as data:
+        async with Up(data) as running:
+            await running.line("curl ")
+            yield running
+
+
 @pytest.mark.skipif(not shutil.which("curl"), reason="the line is for curl")
-async def test_the_line_to_paste_streams_an_answer(up: Up) -> None:
-    line = await up.line("curl ")
+async def test_the_line_to_paste_streams_an_answer(lasting: Up) -> None:
+    line = next(line for line in lasting.shown if line.startswith("curl "))
     shell = await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
     output, _ = await shell.communicate()
     assert shell.returncode == 0
@@ -117,11 +126,11 @@ async def test_the_line_to_paste_streams_an_answer(up: Up) -> None:
 
 
 @pytest.mark.parametrize("name", ["generator 1", "API 1", "NATS", "Postgres"])
-async def test_a_process_that_is_killed_is_started_again_and_said_so(up: Up, name: str) -> None:
-    os.kill(up.pids()[name.lower().replace(" ", "-")], signal.SIGKILL)
-    assert f"{name} {DIED}" in await up.line(DIED)
+async def test_a_process_that_is_killed_is_started_again_and_said_so(lasting: Up, name: str) -> None:
+    os.kill(lasting.pids()[name.lower().replace(" ", "-")], signal.SIGKILL)
+    assert f"{name} {DIED}" in await lasting.line(DIED)
     reader = Reader()
-    async with up.client() as client:
+    async with lasting.client() as client:
         asked = await _patiently(client.asked)
         while not reader.done:
             await reader.read(client, asked["answer"])
@@ -205,8 +214,8 @@ async def test_a_port_in_use_is_one_line(data_directory: Path) -> None:
     )
 
 
-async def test_a_data_directory_in_use_is_one_line(up: Up) -> None:
-    line = await _only_line(Up(up.data), status=2)
+async def test_a_data_directory_in_use_is_one_line(lasting: Up) -> None:
+    line = await _only_line(Up(lasting.data), status=2)
     assert re.fullmatch(
         r"unspool: another unspool \(process \d+\) is using .*: stop it first, or .* --data", line
     )
