@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from shared import subjects
 from shared.errors import LogUnavailable, SequenceConflict, TailLost
 from shared.events import AnswerEvent, Fact, encode, name_of
-from shared.log import Log, Stored
+from shared.stored import Log, Stored
 from shared.subjects import AnswerId, Sequence
 
 _FIRST_WAIT_SECONDS = 0.05

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 from shared import subjects
 from shared.errors import LogUnavailable
-from shared.log import EventLog, Stored
+from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import Sequence
 
 log = logger(__name__)

@@ -14,7 +14,7 @@ import base64
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,6 +30,8 @@ from shared import subjects
 from shared.errors import LogFull, LogUnavailable, SequenceConflict
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Position, PushFeed, Stored
+from shared.streams import consumers, streams
 from shared.subjects import Sequence
 
 log = logger(__name__)
@@ -40,53 +42,6 @@ _NOT_FOUND = {10014, 10037, 10059}
 _BATCH = 500
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _RECONNECT_WAIT_SECONDS = 0.2
-
-
-class Stored(Struct, frozen=True):
-    """A message as the log holds it. `time` is the broker's."""
-
-    subject: str
-    sequence: Sequence
-    time: datetime
-    data: bytes
-
-
-class Position(Struct, frozen=True):
-    """Where a stream begins and ends. `created` tells one incarnation of it from another."""
-
-    first: Sequence
-    last: Sequence
-    created: str
-
-
-class Log(Protocol):
-    """What appends, workers and commands need of a log."""
-
-    async def publish(
-        self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
-    ) -> Sequence:
-        """One try. Raises `SequenceConflict`, `LogFull` or, when it is not known whether it was stored, `LogUnavailable`."""
-        ...
-
-    async def last(self, subject: str) -> Stored | None:
-        """The newest message on a subject or wildcard, from the leader."""
-        ...
-
-    async def next(self, subject: str, at: Sequence) -> Stored | None:
-        """The first message at or after `at` on a subject or wildcard, from the leader."""
-        ...
-
-    async def read(self, subject: str, after: Sequence) -> list[Stored]:
-        """All that is on a subject or wildcard after a sequence, in order, complete up to the leader's end."""
-        ...
-
-    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
-        """Exactly these messages, in the order asked for; None for one that is gone."""
-        ...
-
-    async def purge(self, subject: str, before: Sequence | None = None) -> None:
-        """Removes what is on a subject or wildcard, up to but not including `before`."""
-        ...
 
 
 class _ApiError(Struct):
@@ -139,16 +94,6 @@ class Delivery:
     async def in_progress(self) -> None:
         with contextlib.suppress(nats.errors.Error):
             await self._message.in_progress()
-
-
-class PushFeed(Protocol):
-    """What a follower is told, in order, without awaiting."""
-
-    def stored(self, stored: Stored, consumer_sequence: int) -> None: ...
-    def heartbeat(self, last_consumer_sequence: int) -> None: ...
-    def begun(self, pending: int) -> None:
-        """The consumer was made; so many messages were there for it then."""
-        ...
 
 
 class _Gathered:
@@ -224,10 +169,10 @@ class EventLog:
 
     async def ensure(self) -> None:
         """Makes the streams and the durable consumers, or brings them to these settings. Safe to call side by side."""
-        for stream in _streams(self._settings):
-            await self._upsert(stream)
-        for consumer in _consumers(self._settings):
-            await self._call(self._manager().add_consumer(subjects.CHATS, consumer))
+        for stream in streams(self._settings):
+            await self._upsert(api.StreamConfig(**stream))
+        for consumer in consumers(self._settings):
+            await self._call(self._manager().add_consumer(subjects.CHATS, api.ConsumerConfig(**consumer)))
 
     async def position(self, stream: str) -> Position:
         info = await self._call(self._manager().stream_info(stream))
@@ -259,7 +204,9 @@ class EventLog:
         if id_:
             headers["Nats-Msg-Id"] = id_
         ack = _pub_ack.decode(await self._request(subject, data, headers))
-        if ack.duplicate:  # nothing was stored: an event of this id was there. Whether it is this one, the caller sees.
+        if (
+            ack.duplicate
+        ):  # nothing was stored: an event of this id was there. Whether it is this one, the caller sees.
             raise SequenceConflict(subject, expected)
         if ack.error is None:
             return Sequence(ack.seq)
@@ -581,46 +528,3 @@ def _refusal(error: _ApiError, subject: str, expected: int) -> Exception:
 def _from_headers(message: Msg, headers: dict[str, str]) -> Stored:
     time = msgspec.convert(headers["Nats-Time-Stamp"], datetime)
     return Stored(headers["Nats-Subject"], Sequence(int(headers["Nats-Sequence"])), time, message.data or b"")
-
-
-def _streams(settings: Settings) -> list[api.StreamConfig]:
-    """As measured in `jetstream.md`. `deny_delete` leaves purge, which deleting a chat needs."""
-    common: dict[str, Any] = {
-        "storage": api.StorageType.FILE,
-        "retention": api.RetentionPolicy.LIMITS,
-        "allow_direct": True,
-        "num_replicas": settings.stream_replicas,
-        "duplicate_window": settings.log_duplicate_window_seconds,
-    }
-    return [
-        api.StreamConfig(name=subjects.CHATS, subjects=[subjects.CHATS_SUBJECTS], deny_delete=True, **common),
-        api.StreamConfig(
-            name=subjects.TOKENS,
-            subjects=[subjects.TOKENS_SUBJECTS],
-            deny_delete=True,
-            max_age=settings.tokens_max_age_seconds,
-            max_bytes=settings.tokens_max_bytes,
-            discard=api.DiscardPolicy.NEW,
-            **common,
-        ),
-        api.StreamConfig(
-            name=subjects.MODELS, subjects=[subjects.MODELS_SUBJECTS], max_msgs_per_subject=1, **common
-        ),
-    ]
-
-
-def _consumers(settings: Settings) -> list[api.ConsumerConfig]:
-    common: dict[str, Any] = {
-        "ack_policy": api.AckPolicy.EXPLICIT,
-        "deliver_policy": api.DeliverPolicy.ALL,
-        "ack_wait": settings.ack_wait_seconds,
-        "max_deliver": -1,
-        "max_ack_pending": settings.ack_pending_max,
-        "max_waiting": 2000,
-    }
-    return [
-        api.ConsumerConfig(
-            durable_name=subjects.GENERATORS, filter_subjects=list(subjects.REQUESTS), **common
-        ),
-        api.ConsumerConfig(durable_name=subjects.TITLES, filter_subjects=list(subjects.ENDS), **common),
-    ]

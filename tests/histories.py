@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from shared import subjects
-from shared.chat import (
+from shared.chat import ChatState, evolve
+from shared.decisions import (
     ChangeChat,
-    ChatState,
     Command,
     CreateChat,
     DeleteChat,
@@ -18,7 +18,6 @@ from shared.chat import (
     RequestCancel,
     RequestMessage,
     decide,
-    evolve,
 )
 from shared.errors import Rejected
 from shared.events import (
@@ -31,7 +30,7 @@ from shared.events import (
     encode,
     name_of,
 )
-from shared.log import Stored
+from shared.stored import Stored
 from shared.subjects import Attempt, ChatId, Index, Sequence
 from tests import examples
 

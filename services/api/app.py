@@ -23,9 +23,10 @@ from shared import subjects
 from shared.errors import ConfigurationError
 from shared.events import AnswerCancelled, AnswerCompleted, AnswerFailed, ChatDeleted, Fact, decode_fact
 from shared.follower import Follower
-from shared.log import EventLog, Stored
+from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Stored
 
 log = logger(__name__)
 

@@ -12,9 +12,10 @@ from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
 from shared.chat import ChatState, evolve
 from shared.events import Fact, decode_fact
-from shared.log import EventLog, Stored
+from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import ChatId, Sequence
 
 log = logger(__name__)

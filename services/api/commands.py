@@ -3,7 +3,8 @@
 from services.api.chat_states import ChatStates
 from shared import subjects
 from shared.append import append_fact
-from shared.chat import ChatState, Command, decide, evolve
+from shared.chat import ChatState, evolve
+from shared.decisions import Command, decide
 from shared.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
 from shared.log import EventLog
 from shared.settings import Settings

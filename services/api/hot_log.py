@@ -23,9 +23,10 @@ from shared.events import (
     TokenEmitted,
     decode_answer_event,
 )
-from shared.log import EventLog, Stored
+from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import AnswerId, Attempt, ChatId, Index, Sequence
 
 log = logger(__name__)

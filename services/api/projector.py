@@ -19,9 +19,10 @@ from services.api.statements import LIVE, statements, tables
 from shared import subjects
 from shared.errors import LogUnavailable, UndecodableEvent, UnspoolError
 from shared.events import Fact, decode_fact
-from shared.log import EventLog, Stored
+from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import Sequence
 
 log = logger(__name__)

@@ -14,7 +14,7 @@ from services.api.routes_chats import IdempotencyKey, accepted, local_id, reques
 from services.api.sse import Cursor
 from services.api.streams import Nothing
 from shared import subjects
-from shared.chat import RequestAnswer, RequestCancel
+from shared.decisions import RequestAnswer, RequestCancel
 from shared.errors import NotFound
 from shared.subjects import AnswerId
 

@@ -15,7 +15,7 @@ from services.api.bodies import CreateChatBody, PatchChatBody, PostMessageBody, 
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from shared import subjects
-from shared.chat import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
+from shared.decisions import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
 from shared.errors import Invalid, NotFound
 from shared.subjects import AnswerId, ChatId, Sequence
 

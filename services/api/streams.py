@@ -15,7 +15,8 @@ from services.api.chat_states import ChatStates
 from services.api.hot_log import HotAnswer, HotLog
 from services.api.sse import Cursor
 from shared import subjects
-from shared.chat import AnswerNode, check_exists
+from shared.chat import AnswerNode
+from shared.decisions import check_exists
 from shared.errors import NotFound, UnspoolError
 from shared.events import (
     AnswerCancelled,

@@ -33,9 +33,9 @@ from shared.events import (
     Usage,
     decode_fact,
 )
-from shared.log import Log
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Log
 from shared.subjects import Sequence
 
 log = logger(__name__)

@@ -16,9 +16,10 @@ from shared import subjects
 from shared.errors import LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.events import AnswerRequested, CancelRequested, ChatDeleted, MessageRequested, decode_fact, encode
 from shared.follower import Follower
-from shared.log import Delivery, EventLog, Stored
+from shared.log import Delivery, EventLog
 from shared.logging import logger
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import AnswerId
 
 log = logger(__name__)

@@ -12,8 +12,8 @@ from shared.answer import AnswerState, evolve
 from shared.append import append_answer_event
 from shared.errors import ChatGone, TailLost
 from shared.events import AnswerEvent, TokenEmitted, decode_answer_event
-from shared.log import Log
 from shared.logging import logger
+from shared.stored import Log
 from shared.subjects import AnswerId, Index, Sequence
 
 log = logger(__name__)

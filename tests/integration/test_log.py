@@ -12,8 +12,9 @@ from shared.append import append_answer_event, append_fact
 from shared.errors import LogUnavailable, SequenceConflict, TailLost
 from shared.events import decode_fact, encode, name_of
 from shared.follower import Follower
-from shared.log import EventLog, Stored
+from shared.log import EventLog
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import AnswerId, ChatId, Sequence
 from tests import examples
 
@@ -57,9 +58,13 @@ async def append_tokens(log: EventLog, answer: AnswerId, count: int) -> list[Seq
 async def test_a_chat_wide_condition_refuses_an_append_on_a_stale_state(log: EventLog) -> None:
     chat = new_chat()
     (first,) = await append_chat(log, chat)
-    await append_fact(log, examples.chat_renamed("one").__class__(chat=chat, owner="x", id="a", title="a"), first, 5)
+    await append_fact(
+        log, examples.chat_renamed("one").__class__(chat=chat, owner="x", id="a", title="a"), first, 5
+    )
     with pytest.raises(SequenceConflict):
-        await append_fact(log, examples.chat_renamed().__class__(chat=chat, owner="x", id="b", title="b"), first, 5)
+        await append_fact(
+            log, examples.chat_renamed().__class__(chat=chat, owner="x", id="b", title="b"), first, 5
+        )
 
 
 async def test_the_retry_of_an_append_that_had_succeeded_gives_its_sequence(log: EventLog) -> None:
@@ -88,7 +93,9 @@ async def test_many_answers_are_read_in_one_scan(log: EventLog) -> None:
     sequences = {subjects.answer(answer): await append_tokens(log, answer, 20) for answer in answers}
     empty = subjects.answer(subjects.answer_id(new_chat(), examples.local(1)))
     found = await log.read_many([*sequences, empty])
-    assert {name: [one.sequence for one in stored] for name, stored in found.items()} == sequences | {empty: []}
+    assert {name: [one.sequence for one in stored] for name, stored in found.items()} == sequences | {
+        empty: []
+    }
 
 
 async def test_facts_are_fetched_by_sequence_in_the_order_asked_for(log: EventLog) -> None:
@@ -212,7 +219,9 @@ async def test_a_follower_that_begins_a_little_before_now_sees_what_is_recent(
     async with asyncio.timeout(30):
         await follower.caught_up.wait()
     assert recent in [one.sequence for one in seen.stored]
-    assert seen.stored[0].time >= seen.stored[-1].time - timedelta(seconds=settings.follower_overlap_seconds + 1)
+    assert seen.stored[0].time >= seen.stored[-1].time - timedelta(
+        seconds=settings.follower_overlap_seconds + 1
+    )
     assert follower.began_after < seen.stored[0].sequence
     task.cancel()
 

@@ -24,8 +24,8 @@ from services.api.projector import (
 from services.api.reads import Reads
 from services.api.statements import LIVE, statements
 from shared.chat import ChatState
-from shared.log import Stored
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import ChatId, Sequence
 from tests import examples
 from tests.histories import History, histories

@@ -36,7 +36,9 @@ async def test_postgres_keeps_what_was_committed_before_a_kill_9(data_directory:
 
 
 @pytest.mark.parametrize("kind", [NatsProcess, PostgresProcess])
-async def test_a_restarted_server_has_the_same_url(data_directory: Path, kind: Callable[[Path], ServerProcess]) -> None:
+async def test_a_restarted_server_has_the_same_url(
+    data_directory: Path, kind: Callable[[Path], ServerProcess]
+) -> None:
     async with kind(data_directory) as server:
         url = server.url
         await server.restart()

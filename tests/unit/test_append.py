@@ -9,7 +9,7 @@ from shared import subjects
 from shared.append import append_answer_event, append_fact
 from shared.errors import LogUnavailable, SequenceConflict, TailLost
 from shared.events import encode
-from shared.log import Stored
+from shared.stored import Stored
 from shared.subjects import Sequence
 from tests import examples
 

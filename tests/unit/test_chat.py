@@ -6,16 +6,15 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from shared import chat as chats
-from shared.chat import (
+from shared.chat import ChatState, fold
+from shared.decisions import (
     ChangeChat,
-    ChatState,
     CreateChat,
     DeleteChat,
     RequestAnswer,
     RequestCancel,
     RequestMessage,
     decide,
-    fold,
 )
 from shared.errors import AnswerInProgress, IdConflict, Invalid, NotFound
 from shared.events import (

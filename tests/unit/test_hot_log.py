@@ -13,8 +13,8 @@ from services.api.hot_log import HotAnswer, HotLog
 from services.api.sse import Cursor
 from shared import subjects
 from shared.events import AnswerEvent, TokenEmitted, encode
-from shared.log import Stored
 from shared.settings import Settings
+from shared.stored import Stored
 from shared.subjects import Attempt, Index, Sequence
 from tests import examples
 
