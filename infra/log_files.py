@@ -1,6 +1,7 @@
 """Keeps the logs of child processes from growing without bound."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +13,9 @@ LOG_BYTES_MAX = 16 * 1024 * 1024
 async def keep_short(directory: Path) -> None:
     """Until it is cancelled. Each log and its predecessor, `NAME.log.1`, hold up to about `LOG_BYTES_MAX`."""
     while True:
-        await asyncio.to_thread(cut, directory, LOG_BYTES_MAX)
+        # A full disk, say: that is no reason to stop, and may be over at the next time.
+        with contextlib.suppress(OSError):
+            await asyncio.to_thread(cut, directory, LOG_BYTES_MAX)
         await asyncio.sleep(CHECK_SECONDS)
 
 

@@ -10,7 +10,7 @@ from infra.processes import Program, StartError, how_it_ended, spawn, stop
 RESTART_SECONDS_FIRST = 0.1
 RESTART_SECONDS_MAX = 10.0
 STABLE_SECONDS = 30.0
-"""Who has run for this long and dies is started again without delay, as at the first time."""
+"""Who has run for this long and dies is started again as soon as at the first time."""
 Say = Callable[[str], None]
 
 
