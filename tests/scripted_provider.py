@@ -10,13 +10,14 @@ What a test waits for is a signal: `wait_requests`, `exchange.gone`, `wait_close
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
 from msgspec import Struct
 
-from tests.provider_scripts import Raw, Script, Step, document, openai
+from tests.provider_scripts import Raw, Script, Step, document, openai, status
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -49,9 +50,14 @@ class Exchange:
 class ScriptedProvider:
     """Answers each POST with the next script, or with what `respond` says when there is none left."""
 
-    def __init__(self, respond: Callable[[Request], Script] | None = None) -> None:
+    def __init__(
+        self, respond: Callable[[Request], Script] | None = None, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.respond = respond or (lambda _: openai("Hello", " there", "."))
         self.models = ["scripted"]
+        self.documents: dict[str, object] = {}
+        """What a GET of other paths gives, as JSON."""
+        self._tls = tls
         self.exchanges: list[Exchange] = []
         self.opened = 0
         """Connections so far."""
@@ -70,7 +76,8 @@ class ScriptedProvider:
     @property
     def origin(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     @property
     def base_url(self) -> str:
@@ -85,7 +92,7 @@ class ScriptedProvider:
         self._scripts.extend(scripts)
 
     async def start(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def stop(self) -> None:
@@ -110,6 +117,11 @@ class ScriptedProvider:
     async def wait_closed(self, number: int | None = None) -> None:
         """Until so many connections are over; by default, all that there were."""
         await self._until(lambda: self.closed >= (self.opened if number is None else number))
+
+    def _document(self, path: str) -> Script:
+        listed = {"object": "list", "data": [{"id": name} for name in self.models]}
+        found = {"/v1/models": listed} | self.documents
+        return document(found[path]) if path in found else status(404, f"no {path}")
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         async with self._changed:
@@ -150,7 +162,7 @@ class ScriptedProvider:
             self.exchanges.append(exchange)
             script = self._scripts.popleft() if self._scripts else self.respond(request)
         else:
-            script = document({"object": "list", "data": [{"id": name} for name in self.models]})
+            script = self._document(request.path.partition("?")[0])
         await self._tell()
         answering = asyncio.create_task(_play(script, writer))
         next_byte = asyncio.create_task(reader.read(1))

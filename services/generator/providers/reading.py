@@ -1,5 +1,6 @@
 """From the bytes of a reply to deltas. `Incoming` is pure: bytes in, deltas out; `deltas` feeds it from a socket."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol
@@ -86,12 +87,16 @@ class Incoming:
 
 async def deltas(reply: Reply, incoming: Incoming) -> AsyncGenerator[Delta | Finished, None]:
     """Ends with `Finished`, or raises."""
+    while incoming.finished is None and not incoming.closing:
+        for delta in incoming.receive(await reply.read()):
+            yield delta
+    # One deadline for all that may still come: a server that only sends comments now has nothing more to say.
+    now = asyncio.get_running_loop().time
+    deadline = now() + FINISH_GRACE_SECONDS
     while incoming.finished is None:
         try:
-            chunk = await reply.read(FINISH_GRACE_SECONDS if incoming.closing else None)
+            chunk = await reply.read(max(0.0, deadline - now()))
         except ProviderInterrupted:
-            if not incoming.closing:
-                raise
             chunk = b""
         for delta in incoming.receive(chunk):
             yield delta

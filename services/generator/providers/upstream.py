@@ -199,9 +199,10 @@ class Reply:
 
     async def drain(self) -> None:
         """Reads the empty rest of a stream whose end has come: only then its connection is used again."""
-        with contextlib.suppress(ProviderError):
-            while await self.read(DRAIN_SECONDS):
-                pass
+        with contextlib.suppress(ProviderError, TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while await self.read():
+                    pass
 
 
 def versioned(base_url: str) -> str:
@@ -218,11 +219,14 @@ def _checked(base_url: str) -> httpx.URL:
     try:
         url = httpx.URL(base_url.rstrip("/") + "/")
     except httpx.InvalidURL as error:
-        raise ConfigurationError(f"base_url {base_url!r} is no URL: {error}") from error
+        shown = re.sub("//.*@", "//...@", base_url)
+        raise ConfigurationError(f"base_url {shown!r} is no URL: {error}") from None
     if url.userinfo:
         raise ConfigurationError(f"base_url of {url.host}: name the key by api_key_env, not in the URL")
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigurationError(f"base_url {base_url!r} must begin with http:// or https:// and a host")
+    if url.query or url.fragment:
+        raise ConfigurationError(f"base_url {base_url!r}: paths are added to it, so it must not have a query")
     return url
 
 
