@@ -467,7 +467,7 @@ class EventLog:
         try:
             return await call
         except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"the log did not do as asked: {error!r}") from error
+            raise LogUnavailable(f"the log did not do as asked: {_reason(error)}") from error
 
     async def _upsert(self, config: api.StreamConfig) -> None:
         try:
@@ -475,7 +475,7 @@ class EventLog:
         except nats.js.errors.BadRequestError:  # it is there with other settings
             await self._call(self._manager().update_stream(config))
         except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise LogUnavailable(f"cannot make stream {config.name}: {error!r}") from error
+            raise LogUnavailable(f"cannot make stream {config.name}: {_reason(error)}") from error
 
 
 async def _connect(settings: Settings, name: str) -> Client:
@@ -510,6 +510,11 @@ async def _connect(settings: Settings, name: str) -> Client:
 def _without_secrets(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+
+
+def _reason(error: Exception) -> str:
+    """What the broker itself says, where it says anything; nats-py's own text names only the class."""
+    return getattr(error, "description", None) or repr(error)
 
 
 async def _quietly(call: Awaitable[Any]) -> None:

@@ -61,7 +61,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a worker keeps an answer in memory while the log is away."""
     stream_replicas: int = 1
     tokens_max_age_seconds: int = 24 * 3600
-    tokens_max_bytes: int = 8 * 1024**3
+    tokens_max_bytes: int = 4 * 1024**3
+    """NATS keeps this much of the disk reserved, and refuses to start the stream where there is less."""
     log_duplicate_window_seconds: int = 120
     command_retries_max: int = 8
     """How often a command is decided again when others write to the same chat."""
@@ -109,6 +110,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     follower_heartbeat_seconds: float = 1.0
     facts_held_max: int = 100_000
     """Facts that the follower keeps ahead of the read model."""
+    feed_items_max: int = 10_000
+    """Events of the feed of facts that an API process holds; older ones are read from the log."""
     chat_states_max: int = 10_000
     keep_alive_seconds: float = 15.0
     client_retry_milliseconds: int = 1000
@@ -136,6 +139,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # titles
     titles: bool = True
+    titles_in_flight_max: int = 10
     title_provider_seconds: float = 30.0
     title_words_max: int = 8
 

@@ -5,12 +5,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis
 import pytest
 
 from tests.servers import NatsProcess, PostgresProcess, temporary_data
 from tests.system import System
 
 _numbers = itertools.count(1)
+
+# No deadline: a machine that is busy is no failure, and no test asserts a time.
+hypothesis.settings.register_profile("unspool", deadline=None)
+hypothesis.settings.load_profile("unspool")
 
 
 @pytest.fixture(scope="session")

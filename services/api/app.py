@@ -9,14 +9,15 @@ import asyncpg
 import msgspec
 from fastapi import FastAPI
 
-from services.api import problems, routes_answers, routes_chats, routes_platform
+from services.api import problems, routes_answers, routes_chats, routes_events, routes_platform
 from services.api.body_limit import BodyLimit
 from services.api.catalogue import Catalogue
 from services.api.chat_states import ChatStates
 from services.api.commands import Commands
 from services.api.context import Context
+from services.api.feed import Feed
 from services.api.hot_log import HotLog
-from services.api.projector import Projector
+from services.api.projector import GOING, Projector, migrate
 from services.api.reads import Reads
 from services.api.streams import Streams
 from shared import subjects
@@ -43,7 +44,7 @@ def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
     app = FastAPI(title="Unspool", version="0.1.0", description=_DESCRIPTION)
     app.state.context = here
     problems.install(app)
-    for router in (routes_chats.router, routes_answers.router, routes_platform.router):
+    for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
     return app
@@ -60,6 +61,9 @@ async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterat
     try:
         await pool
         await event_log.ensure()
+        with contextlib.suppress(*GOING):  # Postgres may come later: then the projector makes the tables
+            async with pool.acquire() as connection:
+                await migrate(connection)
         here = _context(settings, event_log, pool)
         parts = [here.facts_follower.run(), here.tokens_follower.run(), here.hot_log.fill()]
         if here.projector is not None:
@@ -103,10 +107,12 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     reads = Reads(pool, settings, projector)
     states = ChatStates(event_log, reads, settings)
     hot_log = HotLog(event_log, settings)
+    feed = Feed(event_log, settings)
 
     def fact_stored(stored: Stored) -> None:
         fact = _decoded(stored)
         states.follow(stored, fact)
+        feed.follow(stored, fact)
         if projector is not None:
             projector.news()
         match fact:
@@ -120,6 +126,11 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     def facts_rewound() -> None:
         states.rewound()
         hot_log.rewound()
+        feed.rewound()
+
+    def tokens_stored(stored: Stored) -> None:
+        hot_log.tokens(stored)
+        feed.tokens(stored)
 
     return Context(
         settings=settings,
@@ -128,13 +139,14 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         states=states,
         commands=Commands(event_log, states, settings),
         hot_log=hot_log,
+        feed=feed,
         streams=Streams(event_log, hot_log, states, settings),
         catalogue=Catalogue(event_log, settings),
         facts_follower=Follower(
             event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
         ),
         tokens_follower=Follower(
-            event_log, subjects.TOKENS, hot_log.tokens, settings, rewound=hot_log.rewound
+            event_log, subjects.TOKENS, tokens_stored, settings, rewound=hot_log.rewound
         ),
         projector=projector,
     )

@@ -11,7 +11,7 @@ import msgspec
 from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
 from shared.chat import ChatState, evolve
-from shared.events import Fact, decode_fact
+from shared.events import ChatDeleted, Fact, decode_fact
 from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
@@ -28,6 +28,7 @@ class ChatStates:
         self._settings = settings
         self._cached: OrderedDict[ChatId, ChatState] = OrderedDict()
         self._held: deque[Stored] = deque(maxlen=settings.facts_held_max)
+        self._deleted: OrderedDict[ChatId, None] = OrderedDict()
         self._follows_after: Sequence | None = None
 
     async def start(self) -> Sequence:
@@ -47,8 +48,16 @@ class ChatStates:
             self._follows_after = self._held[0].sequence
         self._held.append(stored)
         chat = _chat_of(stored)
+        if isinstance(fact, ChatDeleted):
+            self._deleted[chat] = None
+            if len(self._deleted) > self._settings.chat_states_max:
+                self._deleted.popitem(last=False)
         if (state := self._cached.get(chat)) is not None:
             _apply(state, stored, fact)
+
+    def is_deleted(self, chat: ChatId) -> bool:
+        """Whether this process knows it, while the rows may not yet. What was deleted stays deleted: a yes is final."""
+        return chat in self._deleted or ((state := self._cached.get(chat)) is not None and state.deleted)
 
     def rewound(self) -> None:
         self._cached.clear()

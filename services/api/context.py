@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from services.api.catalogue import Catalogue
 from services.api.chat_states import ChatStates
 from services.api.commands import Commands
+from services.api.feed import Feed
 from services.api.hot_log import HotLog
 from services.api.projector import Projector
 from services.api.reads import Reads
@@ -26,6 +27,7 @@ class Context(Struct, kw_only=True):
     states: ChatStates
     commands: Commands
     hot_log: HotLog
+    feed: Feed
     streams: Streams
     catalogue: Catalogue
     facts_follower: Follower

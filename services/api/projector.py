@@ -162,6 +162,7 @@ async def schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
 
 
 async def make_schema(connection: asyncpg.Connection, schema: str) -> None:
+    await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
     await connection.execute(f"CREATE SCHEMA {schema}")
     await connection.execute(tables(schema))
 

@@ -80,3 +80,22 @@ FROM {schema}.chats c
 WHERE c.owner = $1 AND c.archived = $2 AND ($3::bigint IS NULL OR c.active < $3)
 ORDER BY c.active DESC
 LIMIT $4
+
+-- $5: the words, as a tsquery that takes them as prefixes; $6: the whole text, as a LIKE pattern.
+-- name: search
+SELECT c.*, EXISTS (
+    SELECT FROM {schema}.messages m WHERE m.chat = c.id AND m.status = 'running'
+) AS generating
+FROM {schema}.chats c
+WHERE c.owner = $1 AND c.archived = $2 AND ($3::bigint IS NULL OR c.active < $3)
+    AND (
+        c.title ILIKE $6
+        OR c.id IN (
+            SELECT m.chat FROM {schema}.messages m WHERE left(m.text, 100000) ILIKE $6
+            UNION ALL
+            SELECT m.chat FROM {schema}.messages m
+            WHERE $5 <> '' AND to_tsvector('simple', left(m.text, 100000)) @@ to_tsquery('simple', $5)
+        )
+    )
+ORDER BY c.active DESC
+LIMIT $4

@@ -14,6 +14,7 @@ from services.api import documents, sse
 from services.api.bodies import CreateChatBody, PatchChatBody, PostMessageBody, too_large
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
+from services.api.search import like_pattern, words_query
 from shared import subjects
 from shared.decisions import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
 from shared.errors import Invalid, NotFound
@@ -87,6 +88,9 @@ async def list_chats(
     limit: Annotated[int, Query(ge=1)] = 50,
     before: str | None = None,
     archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
+    q: Annotated[
+        str | None, Query(max_length=200, description="Words or a part of a text, in titles and messages.")
+    ] = None,
     after: After = None,
 ) -> JSONResponse:
     """Newest activity first. `next` is the `before` of the next page; null on the last."""
@@ -95,11 +99,18 @@ async def list_chats(
     bound = None if before is None else sse.parse_facts_cursor(before)
     if before is not None and bound is None:
         raise Invalid("before", "must be the `next` of a page")
-    rows = await here.reads.rows("chats", owner, archived, bound, limit + 1)
+    page = (owner, archived, bound, limit + 1)
+    cursor = await here.reads.position()
+    if q and (text := q.replace("\0", "").strip()):
+        rows = await here.reads.rows("search", *page, words_query(text), like_pattern(text))
+    else:
+        rows = await here.reads.rows("chats", *page)
     more = len(rows) > limit
-    data = [documents.chat_of_row(row, generating=row["generating"]) for row in rows[:limit]]
+    # A projector that lags shows no chat again that this process knows to be deleted.
+    shown = [row for row in rows[:limit] if not here.states.is_deleted(ChatId(row["id"]))]
+    data = [documents.chat_of_row(row, generating=row["generating"]) for row in shown]
     following = sse.facts_cursor(Sequence(rows[limit - 1]["active"])) if more else None
-    return JSONResponse({"data": data, "next": following})
+    return JSONResponse({"data": data, "next": following, "cursor": sse.facts_cursor(cursor)})
 
 
 @router.get("/chats/{chat}")
@@ -120,7 +131,7 @@ async def read_chat(
         check_exists(state, owner)
         await here.reads.reached(state.sequence)
         found = await here.reads.chat(id_)
-    if found is None or found[0]["owner"] != owner:
+    if found is None or found[0]["owner"] != owner or here.states.is_deleted(id_):
         raise NotFound("chat", id_)
     row, messages = found
     running = [message["id"] for message in messages if message["status"] == "running"]

@@ -57,4 +57,9 @@ CREATE TABLE {schema}.messages (
     ended_at      timestamptz
 );
 CREATE INDEX messages_by_chat ON {schema}.messages (chat, sequence);
+-- Search: words in any language that has spaces, and trigrams for those that have none. A text's beginning is
+-- enough to find it by, and a tsvector has a limit of 1 MB.
+CREATE INDEX messages_words ON {schema}.messages USING gin (to_tsvector('simple', left(text, 100000)));
+CREATE INDEX messages_trigrams ON {schema}.messages USING gin (left(text, 100000) public.gin_trgm_ops);
+CREATE INDEX titles_trigrams ON {schema}.chats USING gin (title public.gin_trgm_ops);
 CREATE INDEX messages_running ON {schema}.messages (chat) WHERE status = 'running';

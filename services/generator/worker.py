@@ -12,6 +12,7 @@ import msgspec
 
 from services.generator.generation import Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
+from services.generator.titles import Titles
 from shared import subjects
 from shared.errors import LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.events import AnswerRequested, CancelRequested, ChatDeleted, MessageRequested, decode_fact, encode
@@ -44,7 +45,10 @@ class Worker:
         stops = Follower(
             self._log, subjects.CHATS, self._stop_requested, self._settings, filters=subjects.STOPS
         )
-        side = [asyncio.create_task(task) for task in (stops.run(), self._beat(), self._announce())]
+        beside = [stops.run(), self._beat(), self._announce()]
+        if self._settings.titles:
+            beside.append(Titles(self._log, self._registry, self._settings).run())
+        side = [asyncio.create_task(task) for task in beside]
         pull = asyncio.create_task(self._pull())
         stopping = asyncio.create_task(self._stopping.wait())
         try:

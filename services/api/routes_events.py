@@ -1,0 +1,66 @@
+"""The feed of one's chats over HTTP."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from starlette.exceptions import HTTPException
+
+from services.api import sse
+from services.api.context import Context, Here, Owner
+from services.api.event_stream import EventStream
+from services.api.routes_chats import chat_id
+from services.api.streams import StreamBroken
+from shared.chat import ChatState
+from shared.decisions import check_exists
+from shared.errors import LogUnavailable
+from shared.subjects import Sequence
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+
+@router.get("/events", responses={200: {"content": {"text/event-stream": {}}}})
+async def events(
+    here: Here,
+    owner: Owner,
+    chat: Annotated[str | None, Query(description="Only this chat.")] = None,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    after: Annotated[
+        str | None, Query(description="A cursor `c...`: a list's `cursor`, or the id of an event.")
+    ] = None,
+) -> Response:
+    """What happens to all one's chats, or to one: from now, or from the event after `Last-Event-ID`.
+
+    An event's name is the fact's: `chat-created`, `message-requested`, `answer-started`, `answer-completed`,
+    `answer-failed`, `answer-cancelled`, `title-generated`, `chat-renamed`, `chat-archived`, `chat-deleted`, ...
+    `reload`: the cursor is too old; load the list anew and go on from here. A close means: connect again.
+    """
+    cursor = _parsed(last_event_id or after)
+    only = None
+    if chat is not None:
+        only = chat_id(chat)
+        state: ChatState = await here.states.get(only)
+        check_exists(state if state.exists else await here.states.fresh(only), owner)
+    first = sse.preamble(here.settings.client_retry_milliseconds)
+    return EventStream(first, _watched(here, owner, only, cursor))
+
+
+def _parsed(text: str | None) -> Sequence | None:
+    if not text:
+        return None
+    cursor = sse.parse_facts_cursor(text)
+    if cursor is None:
+        raise HTTPException(400, "Not a cursor of this feed: it is the id of an event, such as c57.")
+    return cursor
+
+
+async def _watched(
+    here: Context, owner: str, chat: str | None, after: Sequence | None
+) -> AsyncIterator[bytes]:
+    """The feed has no end of its own: whatever ends it is a broken connection, and a reason to come again."""
+    try:
+        async for chunk in here.feed.watch(owner, chat, after):
+            yield chunk
+    except LogUnavailable as error:
+        raise StreamBroken(str(error)) from error
+    raise StreamBroken("the feed of this process is void")

@@ -1,0 +1,160 @@
+"""A title for a chat after its first answer: by the model, or else from the first words. Never over a person's own.
+
+Idempotent by the chat's facts: whoever is given the same answer again sees that there is a title. What the
+chat's facts were is the condition of the append, so that a rename that comes meanwhile wins.
+"""
+
+import asyncio
+
+from services.generator.prompt import text_of
+from services.generator.providers import Prompt, PromptMessage, TextDelta
+from services.generator.providers.registry import Registry
+from services.generator.providers.retry import opened
+from shared import subjects
+from shared.append import append_fact
+from shared.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
+from shared.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated, decode_fact
+from shared.log import Delivery, EventLog
+from shared.logging import logger
+from shared.settings import Settings
+from shared.subjects import ChatId, Sequence
+
+log = logger(__name__)
+
+_INSTRUCTIONS = (
+    "Write a title for the conversation that follows: at most six words, in the language of the user, "
+    "no quotation marks, no full stop. Reply with the title only."
+)
+_EXCERPT_CHARS = 1500
+_TITLE_CHARS_MAX = 80
+_OUTPUT_TOKENS = 40
+_CHARS_WITHOUT_SPACES = 24
+"""How much of a text without spaces, as in Chinese, stands for its first words."""
+
+
+class Titles:
+    """Takes completed answers from the queue, a bounded number at a time."""
+
+    def __init__(self, log_: EventLog, registry: Registry, settings: Settings) -> None:
+        self._log = log_
+        self._registry = registry
+        self._settings = settings
+        self._room = asyncio.Semaphore(settings.titles_in_flight_max)
+        self._deliveries: set[Delivery] = set()
+
+    async def run(self) -> None:
+        """For ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._beat())
+            async for delivery in self._log.requests(subjects.TITLES, self._free):
+                await self._room.acquire()
+                self._deliveries.add(delivery)
+                group.create_task(self._take(delivery))
+
+    async def _free(self) -> int:
+        async with self._room:
+            return max(1, self._settings.titles_in_flight_max - len(self._deliveries))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.heartbeat_seconds)
+            for delivery in list(self._deliveries):
+                await delivery.in_progress()
+
+    async def _take(self, delivery: Delivery) -> None:
+        """Whatever fails but the log ends with a title or without one; the queue never stands still for it."""
+        try:
+            end = decode_fact(delivery.stored.data)
+            if isinstance(end, AnswerCompleted):
+                await self._give_title(end)
+            await delivery.ack()
+        except LogUnavailable as error:
+            log.warning("title-waits", sequence=delivery.stored.sequence, reason=str(error))
+        except Exception:
+            log.exception("title-failed", sequence=delivery.stored.sequence)
+            await delivery.ack()
+        finally:
+            self._deliveries.discard(delivery)
+            self._room.release()
+
+    async def _give_title(self, end: AnswerCompleted) -> None:
+        if await self._expected(end.chat) is None:
+            return
+        asked = await self._first_question(end.chat)
+        if asked is None:
+            return
+        text = text_of(asked.content)
+        title, source = await self._by_model(end, text), "model"
+        if not title:
+            title, source = from_words(text, self._settings.title_words_max), "words"
+        while title and (expected := await self._expected(end.chat)) is not None:
+            fact = TitleGenerated(
+                chat=end.chat,
+                owner=end.owner,
+                id=f"{end.chat}.title",
+                title=title,
+                source="model" if source == "model" else "words",
+            )
+            try:
+                patience = self._settings.worker_append_patience_seconds
+                sequence = await append_fact(self._log, fact, expected, patience)
+            except (SequenceConflict, TailLost):
+                continue
+            log.info("titled", chat=end.chat, answer=end.answer, sequence=sequence, source=source)
+            return
+
+    async def _expected(self, chat: ChatId) -> Sequence | None:
+        """The chat's newest sequence, if it is still there and has no title of any kind; else None."""
+        newest = await self._log.last(subjects.facts(chat))
+        for name in ("chat-deleted", "chat-renamed", "title-generated"):
+            if await self._log.last(subjects.fact(chat, name)):
+                return None
+        created = await self._log.last(subjects.fact(chat, "chat-created"))
+        if newest is None or created is None:
+            return None
+        fact = decode_fact(created.data)
+        return None if isinstance(fact, ChatCreated) and fact.title is not None else newest.sequence
+
+    async def _first_question(self, chat: ChatId) -> MessageRequested | None:
+        found = await self._log.next(subjects.fact(chat, "message-requested"), Sequence(1))
+        fact = decode_fact(found.data) if found else None
+        return fact if isinstance(fact, MessageRequested) and not fact.imported else None
+
+    async def _by_model(self, end: AnswerCompleted, text: str) -> str:
+        """Empty when there is no model to ask, or it does not answer."""
+        try:
+            provider, model = self._registry.find(end.model)
+            if provider.kind == "demo":
+                return ""
+            said = f"User: {text[:_EXCERPT_CHARS]}\n\nAssistant: {end.text[:_EXCERPT_CHARS]}"
+            prompt = Prompt(
+                model=model,
+                messages=(PromptMessage("user", said),),
+                system=_INSTRUCTIONS,
+                params={"max_output_tokens": _OUTPUT_TOKENS},
+            )
+            async with asyncio.timeout(self._settings.title_provider_seconds):
+                deltas = opened(provider, prompt, self._settings)
+                parts = [delta.text async for delta in deltas if isinstance(delta, TextDelta)]
+        except (ProviderError, TimeoutError) as error:
+            log.warning("no-title-by-model", chat=end.chat, answer=end.answer, reason=repr(error))
+            return ""
+        return tidy("".join(parts))
+
+
+def tidy(said: str) -> str:
+    """A model's reply as one short line: without quotes, markup or a line of its own before it."""
+    line = next((line for line in said.splitlines() if line.strip(" #*\"'`“”«»")), "")
+    return _cut(line.strip(" #*\"'`“”«».").removeprefix("Title:").strip())
+
+
+def from_words(text: str, words_max: int) -> str:
+    words = text.split()
+    if words and len(words[0]) > _CHARS_WITHOUT_SPACES:
+        return _cut(words[0][:_CHARS_WITHOUT_SPACES] + "…")
+    title = " ".join(words[:words_max])
+    return _cut(title + "…" if len(words) > words_max else title)
+
+
+def _cut(title: str) -> str:
+    return title if len(title) <= _TITLE_CHARS_MAX else title[: _TITLE_CHARS_MAX - 1].rstrip() + "…"
