@@ -1,0 +1,185 @@
+"""The calls of a client, typed."""
+
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from shared.client.documents import Accepted, Answer, Chat, ChatPage, Model, Models
+from shared.client.errors import ContractBroken
+from shared.client.events import StreamEvent
+from shared.client.patience import Patience
+from shared.client.servers import Servers
+from shared.client.stream import AnswerStream, Connection
+
+T = TypeVar("T")
+Body = dict[str, Any]
+CURSOR_MAX_CHARS = 200
+
+
+class Client:
+    """Every call is tried until a server answers, or `Patience.call_seconds` are over (`Unreachable`).
+
+    That is safe: what a call makes has an id that is chosen here, once per call. `Refused` and its
+    subclasses are the server's own no. Use as `async with Client(...)`, or `close` it.
+    """
+
+    def __init__(
+        self, url: str | Iterable[str], api_key: str | None = None, *, patience: Patience | None = None
+    ) -> None:
+        """Raises `ConfigurationError` for what cannot be a URL or a key."""
+        urls = [url] if isinstance(url, str) else url
+        self._servers = Servers(urls, api_key, patience or Patience())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._servers.close()
+
+    # --- chats -------------------------------------------------------------------------------------
+
+    async def create_chat(
+        self,
+        *,
+        title: str | None = None,
+        model: str | None = None,
+        system: str | None = None,
+        metadata: Body | None = None,
+    ) -> Chat:
+        body = {"id": str(uuid4()), "title": title, "model": model, "system": system, "metadata": metadata}
+        return _decoded(await self._servers.call("POST", "/v1/chats", _given(body)), Chat)
+
+    async def list_chats(
+        self, *, limit: int = 50, before: str | None = None, archived: bool = False, after: str | None = None
+    ) -> ChatPage:
+        """Newest activity first. `after`: a cursor of a write that is to be seen in it."""
+        query = {"limit": str(limit), "before": before, "archived": str(archived).lower(), "after": after}
+        return _decoded(await self._servers.call("GET", "/v1/chats", params=_given(query)), ChatPage)
+
+    async def chat(self, chat: str, *, after: str | None = None) -> Chat:
+        """With its messages."""
+        response = await self._servers.call("GET", _path("chats", chat), params=_given({"after": after}))
+        return _decoded(response, Chat)
+
+    async def change_chat(
+        self,
+        chat: str,
+        *,
+        title: str | None = None,
+        archived: bool | None = None,
+        metadata: Body | None = None,
+    ) -> Chat:
+        """What is None stays as it is."""
+        body = {"title": title, "archived": archived, "metadata": metadata}
+        return _decoded(await self._servers.call("PATCH", _path("chats", chat), _given(body)), Chat)
+
+    async def delete_chat(self, chat: str) -> None:
+        """For good. A chat that is gone already is not missed."""
+        await self._servers.call("DELETE", _path("chats", chat))
+
+    # --- messages and answers ------------------------------------------------------------------------
+
+    async def post(
+        self,
+        chat: str,
+        content: str | list[Body],
+        *,
+        parent_id: str | UnsetType | None = UNSET,
+        model: str | None = None,
+        params: Body | None = None,
+        metadata: Body | None = None,
+    ) -> Accepted:
+        """Asks. `parent_id` is the answer to reply to: unset, the chat's newest; None, none, for a first message."""
+        body = {
+            "id": str(uuid4()),
+            "content": content,
+            "model": model,
+            "params": params,
+            "metadata": metadata,
+        }
+        parent = {} if isinstance(parent_id, UnsetType) else {"parent_id": parent_id}
+        response = await self._servers.call("POST", _path("chats", chat, "messages"), _given(body) | parent)
+        return _decoded(response, Accepted)
+
+    async def ask(
+        self,
+        chat: str,
+        content: str | list[Body],
+        **options: Any,  # noqa: ANN401 - those of `post`
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """`post`, and the answer's stream."""
+        accepted = await self.post(chat, content, **options)
+        async with contextlib.aclosing(self.stream(accepted.answer)) as events:
+            async for event in events:
+                yield event
+
+    async def regenerate(
+        self, answer: str, *, model: str | None = None, params: Body | None = None
+    ) -> Accepted:
+        """Asks for another answer to the same message; the one that there is stays."""
+        body = {"id": str(uuid4()), "model": model, "params": params}
+        return _decoded(
+            await self._servers.call("POST", _path("answers", answer, "regenerate"), _given(body)), Accepted
+        )
+
+    async def cancel(self, answer: str) -> Answer:
+        """Stops it; its text so far stays. On one that has ended it changes nothing."""
+        return _decoded(await self._servers.call("POST", _path("answers", answer, "cancel")), Answer)
+
+    async def answer(self, answer: str) -> Answer:
+        return _decoded(await self._servers.call("GET", _path("answers", answer)), Answer)
+
+    def stream(
+        self,
+        answer: str,
+        after: str | None = None,
+        *,
+        give_up_after_seconds: float | None = None,
+        watch: Callable[[Connection], None] | None = None,
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """The answer's events, each once, in order and without a gap, whatever becomes of connections and servers.
+
+        Ends after `Done`, or with nothing where `after` is the end. Without a bound it comes again for ever;
+        with one, no try is made later than `give_up_after_seconds` after something was heard (`Unreachable`).
+        `watch` is told of interruptions. Who leaves the stream early closes it: `contextlib.aclosing`.
+        """
+        if after is not None and not (
+            after.isascii() and after.isprintable() and len(after) <= CURSOR_MAX_CHARS
+        ):
+            raise ValueError(f"{after!r} is not a cursor")
+        return AnswerStream(self._servers, answer, after, give_up_after_seconds, watch).events()
+
+    # --- the system --------------------------------------------------------------------------------------
+
+    async def models(self, *, within_seconds: float | None = None) -> tuple[Model, ...]:
+        """The default one first."""
+        return _decoded(
+            await self._servers.call("GET", "/v1/models", within_seconds=within_seconds), Models
+        ).data
+
+
+def _path(*parts: str) -> str:
+    return "/".join(["/v1", *(quote(part, safe="") for part in parts)])
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _decoded(response: httpx.Response, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(response.content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ContractBroken(f"{response.url.copy_with(query=None)}: {error}") from error

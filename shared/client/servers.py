@@ -1,0 +1,132 @@
+"""The servers that a client may turn to, and calls that are tried until one of them answers."""
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import httpx
+import msgspec
+
+from shared.client.errors import ProblemDocument, Refused, Unreachable, refusal
+from shared.client.patience import Backoff, Patience, retry_after_seconds
+from shared.errors import ConfigurationError
+
+TRY_AGAIN = frozenset({408, 425, 429, 502, 503, 504})
+"""A server that says one of these did not do what it was asked, or cannot know; our calls may be repeated."""
+WHY_MAX_CHARS = 200
+
+
+class Servers:
+    """One or several base URLs of the same system. Whichever answered last is asked first."""
+
+    def __init__(self, urls: Iterable[str], api_key: str | None, patience: Patience) -> None:
+        """Raises `ConfigurationError`."""
+        self._urls = [_base_url(url) for url in urls]
+        if not self._urls:
+            raise ConfigurationError("a client needs the URL of a server")
+        if api_key and not (api_key.isascii() and api_key.isprintable()):
+            raise ConfigurationError("the API key holds characters that no header can")
+        self._now = 0
+        self.patience = patience
+        self.http = httpx.AsyncClient(
+            headers={"authorization": f"Bearer {api_key}"} if api_key else {},
+            # Silence ends a connection, not its age. Streams last long, and there may be any number of them.
+            timeout=httpx.Timeout(patience.idle_seconds, connect=patience.connect_seconds, pool=None),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
+            # A proxy of the environment is for the world outside, not for this machine.
+            trust_env=not all(_is_loopback(url) for url in self._urls),
+        )
+
+    @property
+    def url(self) -> str:
+        return self._urls[self._now]
+
+    def move_on(self, failed: str) -> None:
+        """To the next one; unless somebody else, who came upon the same failure, has done so already."""
+        if self.url == failed:
+            self._now = (self._now + 1) % len(self._urls)
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+        within_seconds: float | None = None,
+    ) -> httpx.Response:
+        """The first answer that decides something. Only for calls that may be repeated: by their id, or by what they are.
+
+        Raises `Unreachable` when there is none in time, and `Refused` as the server has it.
+        """
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {} if body is None else {"content-type": "application/json"}
+        why: list[str] = []
+        try:
+            async with asyncio.timeout(within_seconds or self.patience.call_seconds):
+                response = await self._until_answered(
+                    why, method, path, content=content, headers=headers, params=params
+                )
+        except TimeoutError as error:
+            raise Unreachable(why[-1] if why else f"{self.url}: no answer in time") from error
+        if response.is_success:
+            return response
+        raise refused(response)
+
+    async def _until_answered(self, why: list[str], method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own options
+        """`why`: the reasons of the tries so far, for when time runs out."""
+        backoff = Backoff(self.patience)
+        while True:
+            asked, url = None, self.url
+            try:
+                response = await self.http.request(method, url + path, **request)
+                if response.status_code not in TRY_AGAIN:
+                    return response
+                asked = retry_after_seconds(response.headers.get("retry-after"))
+                why.append(f"{url}: {refused(response)}")
+            except httpx.RequestError as error:
+                why.append(f"{url}: {reason(error)}")
+            self.move_on(url)
+            await asyncio.sleep(backoff.next_wait_seconds(asked))
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+
+def refused(response: httpx.Response) -> Refused:
+    """The server's own reason, as far as it is one that we can read."""
+    try:
+        problem = msgspec.json.decode(response.content, type=ProblemDocument)
+    except msgspec.MsgspecError:
+        problem = ProblemDocument(title=f"{response.status_code} {response.reason_phrase}")
+    return refusal(response.status_code, problem)
+
+
+def reason(error: httpx.RequestError) -> str:
+    match error:
+        case httpx.ConnectError():
+            what = "cannot connect"
+        case httpx.TimeoutException():
+            what = "it was silent for too long"
+        case _:
+            what = "the connection broke off"
+    said = str(error)[:WHY_MAX_CHARS]
+    return f"{what}: {said}" if said else what
+
+
+def _base_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"{url!r} is not a URL: {error}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ConfigurationError(f"{url!r} is not the URL of a server, such as http://127.0.0.1:8000")
+    return url.rstrip("/")
+
+
+def _is_loopback(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,66 @@
+"""What an answer says, folded from the events of its stream. Pure."""
+
+from typing import Self, assert_never
+
+from shared.client.events import Done, Reset, Snapshot, Started, StreamEvent, Token, ToolCallFragment
+
+
+class Transcript:
+    """The events of one answer, in any number of connections, and what they amount to."""
+
+    def __init__(self) -> None:
+        self.model = ""
+        self.done: Done | None = None
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._tool_calls: list[ToolCallFragment] = []
+
+    @property
+    def text(self) -> str:
+        return _joined(self._text)
+
+    @property
+    def reasoning(self) -> str:
+        return _joined(self._reasoning)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallFragment, ...]:
+        """Whole ones, in the order of their index."""
+        whole: dict[int, ToolCallFragment] = {}
+        for part in self._tool_calls:
+            so_far = whole.get(part.index, ToolCallFragment(part.index))
+            id_, name = so_far.id or part.id, so_far.name or part.name
+            whole[part.index] = ToolCallFragment(part.index, id_, name, so_far.arguments + part.arguments)
+        return tuple(whole[index] for index in sorted(whole))
+
+    def apply(self, event: StreamEvent) -> Self:
+        """In place, and at a cost that does not grow with the text."""
+        match event:
+            case Started():
+                self.model = event.model
+            case Token():
+                self._add(event)
+            case Reset():
+                self._text, self._reasoning, self._tool_calls = [], [], []
+            case Snapshot():
+                self._text, self._reasoning = [event.text], [event.reasoning]
+                self._tool_calls = list(event.tool_calls)
+            case Done():
+                self.done = event
+            case _:
+                assert_never(event)
+        return self
+
+    def _add(self, token: Token) -> None:
+        if token.text:
+            self._text.append(token.text)
+        if token.reasoning:
+            self._reasoning.append(token.reasoning)
+        if token.tool_call is not None:
+            self._tool_calls.append(token.tool_call)
+
+
+def _joined(parts: list[str]) -> str:
+    """What was joined once is not joined again piece by piece."""
+    parts[:] = ["".join(parts)]
+    return parts[0]
