@@ -1,0 +1,142 @@
+"""A real HTTP server that does to each request what its test has written down: cut, refuse, be silent, lie."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from msgspec import Struct
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n"
+SSE = b"text/event-stream"
+
+
+class Request(Struct, frozen=True):
+    line: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def cursor(self) -> str | None:
+        return self.headers.get("last-event-id")
+
+
+Act = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Misbehaving:
+    """Each request gets the next act. Asserts at its end that all were played, and no more was asked for."""
+
+    def __init__(self, *acts: Act) -> None:
+        self._acts = list(acts)
+        self._server: asyncio.Server | None = None
+        self._playing: set[asyncio.Task[None]] = set()
+        self.requests: list[Request] = []
+        self.url = ""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._playing:
+            task.cancel()
+        await asyncio.gather(*self._playing, return_exceptions=True)
+        if kind is None:
+            assert not self._acts, f"{len(self._acts)} acts were not asked for"
+
+    @property
+    def cursors(self) -> list[str | None]:
+        return [request.cursor for request in self.requests]
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._playing.add(task)
+        task.add_done_callback(self._playing.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                self.requests.append(await _request(reader))
+                if self._acts:
+                    await self._acts.pop(0)(reader, writer)
+                else:
+                    await respond(500, {"title": "more was asked for than the test has written down"})(
+                        reader, writer
+                    )
+        finally:
+            writer.transport.abort()
+
+
+async def _request(reader: asyncio.StreamReader) -> Request:
+    line, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+    return Request(line, headers, await reader.readexactly(int(headers.get("content-length", 0))))
+
+
+# --- acts ------------------------------------------------------------------------------------------------
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def stream(*frames: bytes, ends: bool = False, kind: bytes = SSE) -> Act:
+    """These frames; then the body ends as if all were well, or breaks off."""
+
+    async def act(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            HEAD % kind + b"".join(_chunk(frame) for frame in frames) + (_chunk(b"") if ends else b"")
+        )
+        await _sent(writer)
+
+    return act
+
+
+def then_silent(*frames: bytes) -> Act:
+    """These frames, and not a byte more, until the client has had enough."""
+
+    async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % SSE + b"".join(_chunk(frame) for frame in frames))
+        await reader.read()
+
+    return act
+
+
+def respond(status: int, body: Any = None, **headers: str) -> Act:
+    async def act(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        content = b"" if body is None else json.dumps(body).encode()
+        fields = {"content-length": str(len(content)), "connection": "close"} | headers
+        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+        writer.write(f"HTTP/1.1 {status} Said\r\n{lines}\r\n".encode() + content)
+        await _sent(writer)
+
+    return act
+
+
+def hang_up() -> Act:
+    """The request was read, perhaps obeyed; but nobody will hear of it."""
+
+    async def act(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    return act
+
+
+async def _sent(writer: asyncio.StreamWriter) -> None:
+    """Closed in order: an abort could overtake what was written."""
+    await writer.drain()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
