@@ -89,8 +89,9 @@ async def _address(process: asyncio.subprocess.Process, directory: Path) -> str:
         async with asyncio.timeout(START_SECONDS):
             line = await process.stdout.readline()
     if b"listening on " not in line:
-        why = (directory / "errors").read_text(errors="replace").strip().splitlines()
-        pytest.skip(f"{PACKAGE} does not start: {why[-1] if why else 'it says nothing'}")
+        said = (directory / "errors").read_text(errors="replace").strip().splitlines()
+        why = next((line for line in said if "error" in line), "it says nothing")
+        pytest.skip(f"{PACKAGE} does not start: {why}")
     return line.decode().strip().rpartition(" ")[2]
 
 
