@@ -16,6 +16,8 @@ from msgspec import Struct
 from shared.errors import ConfigurationError
 
 ENV_PREFIX = "UNSPOOL_"
+CONFIG_VARIABLE = "UNSPOOL_CONFIG"
+"""Names the settings file, where no option does."""
 ProviderKind = Literal["openai", "anthropic", "ollama", "demo"]
 
 
@@ -153,6 +155,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Raises `ConfigurationError` with one line that names the file or variable and what is wrong with it."""
     environ = os.environ if environ is None else environ
+    if config is None and environ.get(CONFIG_VARIABLE):
+        config = Path(environ[CONFIG_VARIABLE])
     values = _from_file(config) | _from_environment(environ)
     try:
         settings = msgspec.convert(values, Settings, strict=False)
