@@ -7,7 +7,7 @@ acknowledgement last, by the worker that calls `run`.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from enum import Enum
 from typing import assert_never
 
@@ -20,7 +20,14 @@ from services.generator.writer import AnswerWriter, Pending, size_of
 from shared import subjects
 from shared.answer import end_fact
 from shared.append import append_fact
-from shared.errors import ChatGone, ProviderError, ProviderInterrupted, SequenceConflict, TailLost
+from shared.errors import (
+    ChatGone,
+    ProviderError,
+    ProviderInterrupted,
+    ProviderRefused,
+    SequenceConflict,
+    TailLost,
+)
 from shared.events import (
     AnswerRequest,
     Fact,
@@ -145,7 +152,7 @@ class Generation:
 
     def _can_continue(self) -> bool:
         provider, model = self._registry.find(self.request.model)
-        return provider.can_continue(model)
+        return provider.can_continue(model, self.request.params)
 
     async def _facts_since(self) -> list[Fact]:
         scope = subjects.facts(self.request.chat)
@@ -167,6 +174,12 @@ class Generation:
                 todo = next_attempt(
                     self.writer.state, crashes=todo.crashes, can_continue=self._can_continue()
                 )
+            except ProviderRefused as error:
+                if not todo.go_on or self.writer.state.spans[-1].attempt == todo.attempt:
+                    return await self._ended("failed", error=_problem(error))
+                # It may be the text so far that it does not take, whatever the settings say of it: once without.
+                log.warning("prefill-refused", **self.log_fields, reason=error.detail)
+                todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=False)
             except ProviderError as error:
                 return await self._ended("failed", error=_problem(error))
             else:
@@ -217,7 +230,7 @@ class Generation:
         chat = self.request.chat  # an imported or forged reference never shows another chat's text
         return [decode_fact(one.data) for one in found if one and one.subject.split(".")[1] == chat]
 
-    async def _copied(self, deltas: AsyncIterator[Delta | Finished]) -> Finished | None:
+    async def _copied(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished | None:
         """Provider to log. Whatever ends the provider's stream, all that it gave is in the log first."""
         self._source = asyncio.create_task(self._receive(deltas))
         if self._stop is not None:
@@ -240,10 +253,10 @@ class Generation:
             await asyncio.wait([self._source])
         return None if self._source.cancelled() else self._source.result()
 
-    async def _receive(self, deltas: AsyncIterator[Delta | Finished]) -> Finished:
+    async def _receive(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished:
         size = sum(len(part.encode()) for part in (*self.writer.state.text, *self.writer.state.reasoning))
         try:
-            async with contextlib.aclosing(deltas) as source:  # type: ignore[type-var] # providers are generators
+            async with contextlib.aclosing(deltas) as source:
                 async for delta in source:
                     if isinstance(delta, Finished):
                         return delta

@@ -123,6 +123,15 @@ async def test_a_broken_stream_is_begun_again_where_the_provider_cannot_continue
     assert "reset" in names(reader)
 
 
+async def test_a_refused_prefill_costs_a_reset_and_not_the_answer(
+    client: Client, provider: ScriptedProvider
+) -> None:
+    broken = stream(*openai_events("lost", finish_reason=None, done=False), Step.CUT)
+    provider.script(broken, status(400, "assistant message must not be last"), openai("kept"))
+    reader = await read(client, await ask(client, "prefilling/p"))
+    assert (reader.text, names(reader).count("reset")) == ("kept", 1)
+
+
 async def test_a_provider_that_breaks_again_and_again_ends_as_failed_with_the_text_so_far_and_can_be_asked_anew(
     client: Client, provider: ScriptedProvider
 ) -> None:

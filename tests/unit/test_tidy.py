@@ -11,7 +11,6 @@ CHECKOUT = Path(__file__).parents[2]
 LINES_MAX = 350
 LONG_FOR_A_REASON = {
     "shared/log.py": "the one module that may import nats: what speaks to it cannot stand elsewhere",
-    "tests/unit/providers/test_openai_chunks.py": "one wire format, case by case",
 }
 """Path and reason: one that a reader would accept."""
 COMMANDS = {"services/api/rebuild.py"}
