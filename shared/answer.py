@@ -25,7 +25,7 @@ from shared.events import (
     ToolCallFragment,
     Usage,
 )
-from shared.subjects import Attempt, Index, Sequence
+from shared.subjects import AnswerId, Attempt, ChatId, Index, MessageId, Sequence
 
 
 class AnswerState(Struct, kw_only=True):
@@ -119,7 +119,17 @@ def merged_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFr
     return tuple(whole[index] for index in sorted(whole))
 
 
-def end_fact(request: AnswerRequest, state: AnswerState, ended: GenerationEnded) -> AnswerEnd:
+class Asked(Struct, frozen=True, kw_only=True):
+    """What an end needs of its request, where the request itself is gone."""
+
+    chat: ChatId
+    owner: str
+    message: MessageId
+    answer: AnswerId
+    model: str
+
+
+def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: GenerationEnded) -> AnswerEnd:
     """The fact that `GenerationEnded` stands for. Every worker that writes it writes the same bytes."""
     model = state.model or request.model
     fields = {

@@ -182,11 +182,11 @@ class EventLog:
 
     async def settled_up_to(self, durable: str) -> Sequence:
         """Every request at or below it has been acknowledged."""
+        position = await self.position(subjects.CHATS)
         info = await self._call(self._manager().consumer_info(subjects.CHATS, durable))
-        floor = info.ack_floor.stream_seq if info.ack_floor else 0
-        if not info.num_ack_pending and not info.num_pending and info.delivered:
-            return Sequence(max(floor, info.delivered.stream_seq))
-        return Sequence(floor)
+        if not info.num_ack_pending and not info.num_pending:
+            return position.last  # read before: what has come since is not meant
+        return Sequence(info.ack_floor.stream_seq if info.ack_floor else 0)
 
     async def purge(self, subject: str, before: Sequence | None = None) -> None:
         """Removes what is on a subject or wildcard, up to but not including `before`."""

@@ -133,6 +133,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     projector_batch_max: int = 500
     projector_idle_seconds: float = 1.0
     """How often an idle projector checks that the log is still the one that it folded."""
+    orphan_check_seconds: float = 10.0
+    """How often it is looked for answers whose request is settled or gone, but which have no end."""
+    orphans_max: int = 100
+    """How many of them are ended in one go."""
     projector_retry_seconds: float = 0.5
     read_after_seconds: float = 2.0
     """How long `?after=` waits for the read model."""

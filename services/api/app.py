@@ -17,6 +17,7 @@ from services.api.commands import Commands
 from services.api.context import Context
 from services.api.feed import Feed
 from services.api.hot_log import HotLog
+from services.api.orphans import Orphans
 from services.api.projector import GOING, Projector, migrate
 from services.api.reads import Reads
 from services.api.streams import Streams
@@ -68,6 +69,7 @@ async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterat
         parts = [here.facts_follower.run(), here.tokens_follower.run(), here.hot_log.fill()]
         if here.projector is not None:
             parts.append(here.projector.run())
+            parts.append(Orphans(event_log, here.reads, here.projector, settings).run())
         tasks = [asyncio.create_task(_for_ever(part, failed)) for part in parts]
         try:
             yield here

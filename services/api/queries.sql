@@ -99,3 +99,10 @@ WHERE c.owner = $1 AND c.archived = $2 AND ($3::bigint IS NULL OR c.active < $3)
     )
 ORDER BY c.active DESC
 LIMIT $4
+
+-- name: orphans
+SELECT m.id, m.chat, m.parent, m.model, m.sequence, c.owner
+FROM {schema}.messages m JOIN {schema}.chats c ON c.id = m.chat
+WHERE m.status = 'running' AND m.sequence <= $1
+ORDER BY m.sequence
+LIMIT $2

@@ -1,0 +1,112 @@
+"""Answers that nobody will make: their request is settled or gone from the queue, and yet they have no end.
+
+The law of this file: no clock decides. A worker writes the end before it acknowledges; so what the queue says
+is settled, and the facts up to the log's end *after that* do not end, is an orphan, however long or short ago.
+"""
+
+import asyncio
+
+import asyncpg
+
+from services.api.projector import Projector
+from services.api.reads import ReadModelUnavailable, Reads
+from shared import subjects
+from shared.answer import AnswerState, Asked, end_fact, fold
+from shared.append import append_answer_event, append_fact
+from shared.errors import LogUnavailable, SequenceConflict, TailLost
+from shared.events import (
+    AnswerEvent,
+    GenerationEnded,
+    GenerationStarted,
+    Problem,
+    decode_answer_event,
+)
+from shared.log import EventLog
+from shared.logging import logger
+from shared.settings import Settings
+from shared.subjects import AnswerId, Attempt, ChatId, MessageId, Sequence
+
+log = logger(__name__)
+
+_WORKER = "orphanage"
+_LOST = Problem(
+    code="request-lost",
+    title="The answer could not be made.",
+    detail="Its request is no longer in the queue: a limit or an operator removed it. Ask again with regenerate.",
+    status=500,
+)
+
+
+class Orphans:
+    """Runs beside the projector, and only where it is the active one."""
+
+    def __init__(self, log_: EventLog, reads: Reads, projector: Projector, settings: Settings) -> None:
+        self._log = log_
+        self._reads = reads
+        self._projector = projector
+        self._settings = settings
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await asyncio.sleep(self._settings.orphan_check_seconds)
+            if self._projector.state != "active":
+                continue
+            try:
+                await self.end_all()
+            except (LogUnavailable, ReadModelUnavailable) as error:
+                log.warning("orphans-wait", reason=str(error))
+
+    async def end_all(self) -> int:
+        """How many were ended now."""
+        settled = await self._log.settled_up_to(subjects.GENERATORS)
+        last = (await self._log.position(subjects.CHATS)).last
+        if self._projector.position < last:  # ends may be missing in the rows: the next round sees them
+            return 0
+        rows = await self._reads.rows("orphans", settled, self._settings.orphans_max)
+        for row in rows:
+            await self._end(row)
+        return len(rows)
+
+    async def _end(self, row: asyncpg.Record) -> None:
+        asked = Asked(
+            chat=ChatId(row["chat"]),
+            owner=row["owner"],
+            message=MessageId(row["parent"]),
+            answer=AnswerId(row["id"]),
+            model=row["model"],
+        )
+        log.warning("orphan", chat=asked.chat, answer=asked.answer, sequence=row["sequence"])
+        try:
+            state = await self._ended(asked.answer, asked.model, Sequence(row["sequence"]))
+            newest = await self._log.last(subjects.facts(asked.chat))
+            if newest is None or newest.subject.endswith(".chat-deleted") or state.ended is None:
+                return
+            fact = end_fact(asked, state, state.ended)
+            await append_fact(self._log, fact, newest.sequence, self._settings.api_append_patience_seconds)
+        except (SequenceConflict, TailLost):
+            return  # somebody is at work there after all, or the chat moved on: the next round sees it
+
+    async def _ended(self, answer: AnswerId, model: str, request: Sequence) -> AnswerState:
+        """The answer's state with an end: its own, if it has one."""
+        stored = await self._log.read(subjects.answer(answer), Sequence(0))
+        events: list[tuple[AnswerEvent, Sequence]] = [
+            (decode_answer_event(s.data), s.sequence) for s in stored
+        ]
+        state = fold(events)
+        if state.ended is not None:
+            return state
+        missing: list[AnswerEvent] = []
+        if not state.attempt:
+            missing.append(
+                GenerationStarted(attempt=Attempt(1), worker=_WORKER, model=model, request=request)
+            )
+        attempt = Attempt(state.attempt or 1)
+        last_index = state.last_index
+        missing.append(GenerationEnded(attempt=attempt, outcome="failed", last_index=last_index, error=_LOST))
+        for event in missing:
+            patience = self._settings.api_append_patience_seconds
+            sequence = await append_answer_event(self._log, answer, event, state.sequence, patience)
+            events.append((event, sequence))
+            state = fold(events)
+        return state
