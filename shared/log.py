@@ -12,7 +12,7 @@ decides.
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -340,8 +340,14 @@ class EventLog:
 
     # --- consuming ---------------------------------------------------------------------------------
 
-    async def requests(self, durable: str, free: Callable[[], Awaitable[int]]) -> AsyncIterator[Delivery]:
-        """Requests from a durable consumer, for ever. Before each pull, `free` waits until there is room, and says how much."""
+    async def requests(
+        self, durable: str, free: Callable[[], Awaitable[int]]
+    ) -> AsyncGenerator[Delivery, None]:
+        """Requests from a durable consumer, for ever. Before each pull, `free` waits until there is room, and says how much.
+
+        Closed (`aclosing`), it gives back at once what was pulled and not yet taken.
+        """
+        messages: list[Msg] = []
         context = self._client.jetstream(timeout=self._timeout)
         subscription = await self._call(context.pull_subscribe_bind(durable, subjects.CHATS))
         try:
@@ -355,11 +361,13 @@ class EventLog:
                     log.warning("requests-unavailable", durable=durable, reason=repr(error))
                     await asyncio.sleep(_RECONNECT_WAIT_SECONDS)
                     continue
-                for message in messages:
-                    yield Delivery(message, self._timeout)
+                while messages:
+                    yield Delivery(messages.pop(0), self._timeout)
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+            for message in messages:
+                await Delivery(message, self._timeout).give_back()
 
     async def push(
         self,

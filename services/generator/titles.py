@@ -5,6 +5,7 @@ chat's facts were is the condition of the append, so that a rename that comes me
 """
 
 import asyncio
+import contextlib
 
 from services.generator.prompt import text_of
 from services.generator.providers import Prompt, PromptMessage, TextDelta
@@ -44,9 +45,10 @@ class Titles:
 
     async def run(self) -> None:
         """For ever."""
-        async with asyncio.TaskGroup() as group:
+        ends = self._log.requests(subjects.TITLES, self._free)
+        async with asyncio.TaskGroup() as group, contextlib.aclosing(ends):
             group.create_task(self._beat())
-            async for delivery in self._log.requests(subjects.TITLES, self._free):
+            async for delivery in ends:
                 await self._room.acquire()
                 self._deliveries.add(delivery)
                 group.create_task(self._take(delivery))

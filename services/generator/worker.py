@@ -71,8 +71,9 @@ class Worker:
     # --- taking requests ---------------------------------------------------------------------------
 
     async def _pull(self) -> None:
-        async for delivery in self._log.requests(subjects.GENERATORS, self._free):
-            await self._take(delivery)
+        async with contextlib.aclosing(self._log.requests(subjects.GENERATORS, self._free)) as requests:
+            async for delivery in requests:
+                await self._take(delivery)
 
     async def _free(self) -> int:
         async with self._room:
