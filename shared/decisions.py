@@ -145,7 +145,8 @@ def _request_message(command: RequestMessage, state: ChatState) -> tuple[Fact, .
     if parent is not None:
         branch = state.answers.get(parent)
         if branch is None:
-            raise NotFound("answer", parent)
+            # Not `NotFound`: the chat that the call is about is there.
+            raise Invalid("parent_id", "must be an answer of this chat")
         if branch.ended is None:
             raise AnswerInProgress(parent)
     _check_room(state, command.messages_max)

@@ -73,6 +73,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     body_max_bytes: int = 1024 * 1024
     message_max_chars: int = 200_000
     metadata_max_bytes: int = 16 * 1024
+    params_max_bytes: int = 256 * 1024
+    """Parameters may hold the descriptions of many tools."""
     title_max_chars: int = 500
     chat_messages_max: int = 10_000
     """Messages and answers that one chat may hold."""

@@ -42,7 +42,7 @@ with the id of the last event as `Last-Event-ID`, to any replica, from any devic
 
 def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
     """The routes. Without `here` they can be described (OpenAPI), not called."""
-    app = FastAPI(title="Unspool", version="0.1.0", description=_DESCRIPTION)
+    app = FastAPI(title="Unspool", version="0.1.0", description=_DESCRIPTION, redirect_slashes=False)
     app.state.context = here
     problems.install(app)
     for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):

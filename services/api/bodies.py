@@ -3,17 +3,35 @@
 from typing import Annotated, Any, Literal, Self
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
 from shared import subjects
 from shared.events import Content, TextPart
 from shared.settings import Settings
 
+PARTS_MAX = 1000
+STOPS_MAX = 100
+_STRING, _LIST = "a string", "a list"
+KINDS = frozenset({_STRING, _LIST})
+"""What stands in an error's location for the kind of a value that may be of several: no field's name."""
+
 
 def _storable(text: str) -> str:
-    """Postgres cannot hold U+0000 in a text; everything else that is Unicode is welcome."""
+    """Postgres cannot hold U+0000 in a text, UTF-8 no lone surrogate; everything else that is Unicode is welcome."""
     if "\0" in text:
         raise ValueError("must not contain NUL (U+0000)")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must not contain a lone surrogate") from error
     return text
 
 
@@ -24,19 +42,45 @@ def _client_id(text: str) -> str:
     return found
 
 
+def _answer_id(text: str) -> str:
+    if not subjects.is_answer_id(text):
+        raise ValueError("must be the id of an answer")
+    return text
+
+
 def _plain_json(value: dict[str, Any]) -> dict[str, Any]:
-    """JSON that can be stored whole: no NUL, no lone surrogates, no NaN, anywhere inside."""
+    """JSON that can be stored whole: no NUL, no lone surrogates, anywhere inside."""
     try:
         encoded = msgspec.json.encode(value)
-    except (UnicodeEncodeError, msgspec.MsgspecError, OverflowError, RecursionError) as error:
-        raise ValueError("must be plain JSON in valid Unicode") from error
-    if b"\\u0000" in encoded:
+    except UnicodeEncodeError as error:
+        raise ValueError("must not contain a lone surrogate") from error
+    if b"\\u0000" in encoded and _has_nul(value):
         raise ValueError("must not contain NUL (U+0000)")
     return value
 
 
+def _has_nul(value: Any) -> bool:  # noqa: ANN401 - JSON
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_has_nul(key) or _has_nul(inner) for key, inner in value.items())
+        case list():
+            return any(_has_nul(inner) for inner in value)
+        case _:
+            return False
+
+
+def _kind(value: object) -> str | None:
+    return _STRING if isinstance(value, str) else _LIST if isinstance(value, list) else None
+
+
+_StringOrList = Discriminator(
+    _kind, custom_error_type="kind", custom_error_message="must be a string or a list"
+)
 Text = Annotated[str, AfterValidator(_storable)]
 ClientId = Annotated[str, AfterValidator(_client_id)]
+ParentId = Annotated[str, AfterValidator(_answer_id)]
 PlainJson = Annotated[dict[str, Any], AfterValidator(_plain_json)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
 
@@ -50,6 +94,12 @@ class TextPartBody(_Body):
     text: Text
 
 
+_Parts = Annotated[list[TextPartBody], Field(min_length=1, max_length=PARTS_MAX, fail_fast=True)]
+_Content = Annotated[Annotated[Text, Tag(_STRING)] | Annotated[_Parts, Tag(_LIST)], _StringOrList]
+_Stops = Annotated[list[str], Field(max_length=STOPS_MAX, fail_fast=True)]
+_Stop = Annotated[Annotated[str, Tag(_STRING)] | Annotated[_Stops, Tag(_LIST)], _StringOrList]
+
+
 class Params(BaseModel):
     """What is known is checked; what is not goes to the provider as it is."""
 
@@ -58,7 +108,7 @@ class Params(BaseModel):
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     max_output_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    stop: str | list[str] | None = None
+    stop: _Stop | None = None
     seed: int | None = None
 
     @model_validator(mode="after")
@@ -82,8 +132,8 @@ class PostMessageBody(_Body):
     """`parent_id` is the answer to reply to: left out, the chat's newest; null, none (a first message, or its edit)."""
 
     id: ClientId | None = None
-    content: Text | list[TextPartBody]
-    parent_id: Text | None = None
+    content: _Content
+    parent_id: ParentId | None = None
     model: ModelName | None = None
     params: Params = Params()
     metadata: PlainJson = {}
@@ -117,6 +167,8 @@ def too_large(settings: Settings, field: str, value: Any) -> str | None:  # noqa
             return f"must have at most {settings.message_max_chars} characters"
         case "content", str() if not value.strip():
             return "must not be empty"
+        case "params", dict() if len(msgspec.json.encode(value)) > settings.params_max_bytes:
+            return f"must have at most {settings.params_max_bytes} bytes"
         case "metadata", dict() if len(msgspec.json.encode(value)) > settings.metadata_max_bytes:
             return f"must have at most {settings.metadata_max_bytes} bytes"
         case _:

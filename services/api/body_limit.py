@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.problems import problem
+from services.api.problems import Refused, problem
 
 
 class BodyLimit:
@@ -16,34 +16,23 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            await self._refuse(scope, receive, send)
+            refused = self._refused()
+            response = problem(refused.status_code, refused.type, refused.title, refused.detail)
+            await response(scope, receive, send)
             return
-        seen, started = 0, False
+        seen = 0
 
         async def counted() -> Message:
+            """Raises in whoever reads the body: FastAPI answers an `HTTPException` that comes to it there."""
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self._max_bytes:
-                raise _TooLarge
+                raise self._refused()
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+        await self._app(scope, counted, send)
 
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLarge:
-            if started:
-                raise
-            await self._refuse(scope, receive, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def _refused(self) -> Refused:
         detail = f"A body may have at most {self._max_bytes} bytes."
-        await problem(413, "body-too-large", "The body is too large", detail)(scope, receive, send)
-
-
-class _TooLarge(Exception):
-    pass
+        return Refused(413, "body-too-large", "The body is too large", detail)

@@ -6,8 +6,8 @@ What it takes and others cannot, or understand otherwise, would get into the log
 
 import json
 import math
-from collections.abc import Callable, Coroutine
-from email.message import Message
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from fastapi import Request, Response
@@ -17,6 +17,8 @@ from services.api.problems import Refused
 
 DEPTH_MAX = 64
 """Far below what any part of the way can take: pydantic serializes 255 levels, Python's reader about 1000."""
+KEYS_MAX = 1000
+"""In one object: each unknown one would be an error of its own, with a text."""
 _INTEGERS = range(-(2**63), 2**64)
 _DIGITS_MAX = len(str(2**64))
 
@@ -46,13 +48,8 @@ class _JsonRequest(Request):
 
 
 def _is_json(content_type: str) -> bool:
-    """By the rule by which FastAPI decides whether to read a body as JSON."""
-    message = Message()
-    message["content-type"] = content_type
-    subtype = message.get_content_subtype()
-    return message.get_content_maintype() == "application" and (
-        subtype == "json" or subtype.endswith("+json")
-    )
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
 
 
 def read(body: bytes) -> Any:  # noqa: ANN401 - JSON
@@ -83,10 +80,11 @@ class _NotPlain(Exception):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > KEYS_MAX:
+        raise _NotPlain(f"an object has more than {KEYS_MAX} keys")
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        ((twice, _),) = Counter(key for key, _ in pairs).most_common(1)
         raise _NotPlain(f"the key {twice[:100]!r} comes twice in one object")
     return found
 
@@ -109,16 +107,19 @@ def _refuse_constant(name: str) -> None:
 
 def _is_deeper_than(value: Any, depth: int) -> bool:  # noqa: ANN401 - JSON
     level = [value]
-    for _ in range(depth):
-        level = [
-            inner
-            for outer in level
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-            if isinstance(inner, dict | list)
-        ] if isinstance(level[0], dict | list) else []
-        if not level:
-            return False
-    return True
+    for _ in range(depth + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+    return bool(level)
+
+
+def _inside(value: Any) -> Iterable[Any]:  # noqa: ANN401 - JSON
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def _too_deep() -> Refused:

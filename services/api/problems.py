@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from services.api.bodies import KINDS
 from services.api.reads import ReadModelBehind, ReadModelUnavailable
 from services.api.streams import TooManyStreams
 from shared.errors import (
@@ -23,6 +24,9 @@ from shared.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = "1"
+_ERRORS_MAX = 20
+_TEXT_MAX_CHARS = 500
+"""What a client sent comes back in texts, and it may have sent a megabyte."""
 
 # class: (status, type, title)
 _KNOWN: dict[type[UnspoolError], tuple[int, str, str]] = {
@@ -39,6 +43,15 @@ _KNOWN: dict[type[UnspoolError], tuple[int, str, str]] = {
 }
 
 
+class Refused(HTTPException):
+    """A request that is refused for its form, whatever it asks for."""
+
+    def __init__(self, status: int, type_: str, title: str, detail: str) -> None:
+        super().__init__(status, detail)
+        self.type = type_
+        self.title = title
+
+
 def problem(
     status: int,
     type_: str,
@@ -48,7 +61,13 @@ def problem(
     headers: dict[str, str] | None = None,
     **more: Any,  # noqa: ANN401
 ) -> JSONResponse:
-    body = {"type": f"urn:unspool:{type_}", "title": title, "status": status, "detail": detail, **more}
+    body = {
+        "type": f"urn:unspool:{type_}",
+        "title": title,
+        "status": status,
+        "detail": _printable(detail),
+        **more,
+    }
     retry = {"retry-after": _RETRY_AFTER_SECONDS} if status in {429, 503, 507} else {}
     return JSONResponse(body, status, headers=retry | (headers or {}), media_type=MEDIA_TYPE)
 
@@ -57,6 +76,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(UnspoolError, _unspool)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _unspool(_request: Request, error: Exception) -> JSONResponse:
@@ -74,31 +94,38 @@ async def _unspool(_request: Request, error: Exception) -> JSONResponse:
 
 async def _validation(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - installed for it only
-    found = error.errors()
-    if any(item["type"] == "json_invalid" for item in found):
-        return problem(
-            400, "bad-json", "The body is not valid JSON", str(found[0].get("ctx", {}).get("error", ""))
-        )
-    errors = [{"field": _field(item["loc"]), "message": _printable(item["msg"])} for item in found]
-    return problem(
-        422, "invalid", "The request is not valid", errors[0]["message"] if errors else "", errors=errors
-    )
+    found = error.errors()[:_ERRORS_MAX]
+    errors = [{"field": _field(item["loc"]), "message": _message(item["msg"])} for item in found]
+    detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors)
+    return problem(422, "invalid", "The request is not valid", detail, errors=errors)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
+    """Where it is, as a client would say it: without the part of the request, and without the kind of value."""
     named = location[1:] if location and location[0] in {"body", "query", "path", "header"} else location
-    return _printable(".".join(str(part) for part in named) or "body")
+    return _printable(".".join(str(part) for part in named if part not in KINDS) or "body")
+
+
+def _message(text: str) -> str:
+    return _printable(text.removeprefix("Value error, "))
 
 
 def _printable(text: str) -> str:
-    """What a client sent comes back in messages: lone surrogates could not be encoded."""
-    return text.encode("utf-8", "replace").decode()
+    """Bounded, and without lone surrogates, which could not be encoded."""
+    short = text if len(text) <= _TEXT_MAX_CHARS else f"{text[:_TEXT_MAX_CHARS]}..."
+    return short.encode("utf-8", "replace").decode()
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - installed for it only
+    headers = dict(error.headers or {})
+    if isinstance(error, Refused):
+        return problem(error.status_code, error.type, error.title, error.detail, headers=headers)
     phrase = HTTPStatus(error.status_code).phrase
     detail = "" if error.detail == phrase else str(error.detail)
-    return problem(
-        error.status_code, phrase.lower().replace(" ", "-"), phrase, detail, headers=dict(error.headers or {})
-    )
+    return problem(error.status_code, phrase.lower().replace(" ", "-"), phrase, detail, headers=headers)
+
+
+async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
+    """A fault of ours: its traceback goes to the log, and nothing of it to the client."""
+    return problem(500, "internal", "Something went wrong here", "The fault is in the server's log.")

@@ -10,7 +10,8 @@ from services.api import documents, sse
 from services.api.bodies import RegenerateBody
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
-from services.api.routes_chats import IdempotencyKey, accepted, local_id, request_hash
+from services.api.json_body import JsonRoute
+from services.api.routes_chats import IdempotencyKey, accepted, check_sizes, local_id, request_hash
 from services.api.sse import Cursor
 from services.api.streams import Nothing
 from shared import subjects
@@ -18,7 +19,7 @@ from shared.decisions import RequestAnswer, RequestCancel
 from shared.errors import NotFound
 from shared.subjects import AnswerId
 
-router = APIRouter(prefix="/v1", tags=["answers"])
+router = APIRouter(prefix="/v1", tags=["answers"], route_class=JsonRoute)
 
 
 def answer_id(text: str) -> AnswerId:
@@ -75,6 +76,8 @@ async def regenerate(
     """Asks for another answer to the same message: a sibling of this one, which stays as it is."""
     beside = answer_id(answer)
     chat = subjects.chat_of(beside)
+    params = body.params.given()
+    check_sizes(here, params=params)
     node = await here.streams.node(beside, owner)
     new = subjects.answer_id(chat, local_id(body.id, owner, key))
     command = RequestAnswer(
@@ -83,7 +86,7 @@ async def regenerate(
         beside=beside,
         answer=new,
         model=await here.catalogue.resolve(body.model or node.model),
-        params=body.params.given(),
+        params=params,
         request_hash=request_hash(body),
         messages_max=here.settings.chat_messages_max,
     )

@@ -7,21 +7,22 @@ from uuid import uuid4
 import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from pydantic import BaseModel
 
 from services.api import documents, sse
 from services.api.bodies import CreateChatBody, PatchChatBody, PostMessageBody, too_large
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
+from services.api.json_body import JsonRoute
 from services.api.search import like_pattern, words_query
 from shared import subjects
 from shared.decisions import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
 from shared.errors import Invalid, NotFound
 from shared.subjects import AnswerId, ChatId, Sequence
 
-router = APIRouter(prefix="/v1", tags=["chats"])
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
+router = APIRouter(prefix="/v1", tags=["chats"], route_class=JsonRoute)
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
 After = Annotated[str | None, Query(description="A cursor `c...`: wait until the history has come that far.")]
 
 
@@ -198,8 +199,8 @@ async def post_message(
     With `Accept: text/event-stream` the answer streams in this response, after an event `accepted`.
     """
     id_ = chat_id(chat)
-    parts = body.parts()
-    check_sizes(here, content="\n".join(part.text for part in parts), metadata=body.metadata)
+    parts, params = body.parts(), body.params.given()
+    check_sizes(here, content="\n".join(part.text for part in parts), metadata=body.metadata, params=params)
     state = await here.states.get(id_)
     local = local_id(body.id, owner, key)
     message, answer = subjects.message_id(id_, local), subjects.answer_id(id_, local)
@@ -209,9 +210,9 @@ async def post_message(
         message=message,
         answer=answer,
         content=parts,
-        parent=AnswerId(body.parent_id) if body.parent_id else _unset_or_root(body),
+        parent=_parent(body),
         model=await here.catalogue.resolve(body.model or state.model),
-        params=body.params.given(),
+        params=params,
         metadata=body.metadata,
         request_hash=request_hash(body),
         messages_max=here.settings.chat_messages_max,
@@ -220,7 +221,9 @@ async def post_message(
     return await accepted(request, here, owner, message, answer, state.messages[message].sequence)
 
 
-def _unset_or_root(body: PostMessageBody) -> Any:  # noqa: ANN401 - UNSET or None
+def _parent(body: PostMessageBody) -> AnswerId | UnsetType | None:
+    if body.parent_id is not None:
+        return AnswerId(body.parent_id)
     return None if "parent_id" in body.model_fields_set else UNSET
 
 

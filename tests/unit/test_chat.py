@@ -100,8 +100,8 @@ def test_the_same_message_id_appends_nothing_and_with_other_content_is_a_conflic
         decide(ask(1, request_hash="other"), state)
 
 
-def test_a_parent_of_another_chat_is_not_found() -> None:
-    with pytest.raises(NotFound):
+def test_a_parent_of_another_chat_is_a_wrong_field_not_a_chat_that_is_not_there() -> None:
+    with pytest.raises(Invalid):
         decide(ask(2, parent=examples.answer(77)), given_facts(*ANSWERED))
 
 
