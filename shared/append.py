@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from shared import subjects
-from shared.errors import LogUnavailable, SequenceConflict, TailLost
+from shared.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.events import AnswerEvent, Fact, encode, name_of
 from shared.stored import Log, Stored
 from shared.subjects import AnswerId, Sequence
@@ -19,12 +19,15 @@ _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 2.0
 
 
-async def append_fact(log: Log, fact: Fact, expected: Sequence, patience_seconds: float) -> Sequence:
+async def append_fact(
+    log: Log, fact: Fact, expected: Sequence, patience_seconds: float, *, wait_for_room: bool = False
+) -> Sequence:
     """Appends to the chat on the condition that `expected` is the chat's newest sequence.
 
     Returns the fact's sequence, also when an earlier try had stored it. Raises `SequenceConflict` when
     another fact came first, and `LogUnavailable` when patience ran out: then it is not known
-    whether it was stored, and calling again with the same fact is safe.
+    whether it was stored, and calling again with the same fact is safe. A log without room is `LogFull` at
+    once, or, with `wait_for_room`, waited for like one that is away.
     """
     subject, data = subjects.fact(fact.chat, name_of(fact)), encode(fact)
     scope = subjects.facts(fact.chat)
@@ -32,7 +35,8 @@ async def append_fact(log: Log, fact: Fact, expected: Sequence, patience_seconds
     async def once() -> Sequence:
         return await log.publish(subject, data, expected=expected, scope=scope, id_=fact.id)
 
-    return await _settled(log, scope, data, expected, once, patience_seconds)
+    waited_for = (LogUnavailable, LogFull) if wait_for_room else (LogUnavailable,)
+    return await _settled(log, scope, data, expected, once, patience_seconds, waited_for)
 
 
 async def append_answer_event(
@@ -44,14 +48,14 @@ async def append_answer_event(
 ) -> Sequence:
     """Appends to the answer's own subject: the fence. `SequenceConflict` means that another worker has the answer.
 
-    Raises `TailLost` when the broker has forgotten what it had acknowledged.
+    Raises `TailLost` when the broker has forgotten what it had acknowledged. A log without room is waited for.
     """
     subject, data = subjects.answer(answer), encode(event)
 
     async def once() -> Sequence:
         return await log.publish(subject, data, expected=expected, scope=subject)
 
-    return await _settled(log, subject, data, expected, once, patience_seconds)
+    return await _settled(log, subject, data, expected, once, patience_seconds, (LogUnavailable, LogFull))
 
 
 async def _settled(
@@ -61,6 +65,7 @@ async def _settled(
     expected: Sequence,
     once: Callable[[], Awaitable[Sequence]],
     patience_seconds: float,
+    waited_for: tuple[type[UnspoolError], ...],
 ) -> Sequence:
     deadline = time.monotonic() + patience_seconds
     wait = _FIRST_WAIT_SECONDS
@@ -70,7 +75,7 @@ async def _settled(
                 return await once()
             except SequenceConflict:
                 return await _ours(log, scope, data, expected)
-        except LogUnavailable:
+        except waited_for:
             if time.monotonic() + wait > deadline:
                 raise
         await asyncio.sleep(wait)

@@ -28,7 +28,7 @@ Start = Callable[[], Awaitable[Sequence | datetime]]
 
 
 class Follower:
-    """`handle` is called for each event, in order, and must not block; an error in it ends `run`."""
+    """`handle` is called for each event, in order, and must not block; an error in it is logged, and passed over."""
 
     def __init__(
         self,
@@ -54,7 +54,6 @@ class Follower:
         self._consumer_sequence = 0
         self._heard = False
         self._broken = asyncio.Event()
-        self._error: Exception | None = None
         self._target: Sequence | None = None
         self.caught_up = asyncio.Event()
         """Set once all is handled that was in the log when following began; cleared while there is no consumer."""
@@ -132,8 +131,6 @@ class Follower:
                     continue
                 log.warning("follower-silent", stream=self._stream, sequence=self.position)
                 return
-            if self._error is not None:
-                raise self._error
             return
 
     # --- what the log tells (PushFeed) -----------------------------------------------------------------
@@ -154,10 +151,9 @@ class Follower:
         if stored.sequence > self.position:
             try:
                 self._handle(stored)
-            except Exception as error:  # noqa: BLE001 - it is raised again where `run` is awaited
-                self._error = error
-                self._broken.set()
-                return
+            except Exception:
+                # One event that its reader stumbles over must not take all streams with it, again at each start.
+                log.exception("event-passed-over", stream=self._stream, sequence=stored.sequence)
             self._seen = stored
         self._check_caught_up()
 

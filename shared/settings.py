@@ -90,6 +90,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answer_max_bytes: int = 1024 * 1024
     token_event_max_bytes: int = 64 * 1024
     attempts_max: int = 3
+    drain_seconds: float = 0.0
+    """How long an API that was told to stop is red at /readyz before it closes: what a load balancer needs to see it."""
     shutdown_seconds: float = 2.0
     """How long a process may take to stop in good order."""
     question_timeout_seconds: float = 0.5
@@ -194,7 +196,7 @@ def _check(settings: Settings) -> None:
         raise ConfigurationError("settings: heartbeat_seconds must be at most half of ack_wait_seconds")
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
-        if name.endswith(("_seconds", "_max", "_bytes", "_chars")) and value <= 0:
+        if name.endswith(("_seconds", "_max", "_bytes", "_chars")) and value <= 0 and name != "drain_seconds":
             raise ConfigurationError(f"settings: {name} must be more than 0, not {value}")
     for name in settings.providers:
         if not name.replace("-", "").replace("_", "").isalnum():

@@ -28,6 +28,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._here.closing = True
+        await asyncio.sleep(self._here.settings.drain_seconds)
         self._here.streams.close()
         self._here.feed.close()
         await super().shutdown(sockets)

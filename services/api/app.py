@@ -113,10 +113,10 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
 
     def fact_stored(stored: Stored) -> None:
         fact = _decoded(stored)
-        states.follow(stored, fact)
-        feed.follow(stored, fact)
         if projector is not None:
             projector.news()
+        states.follow(stored, fact)
+        feed.follow(stored, fact)
         match fact:
             case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
                 hot_log.ended(fact, stored.sequence)

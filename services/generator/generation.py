@@ -47,6 +47,13 @@ from shared.subjects import Sequence
 
 log = logger(__name__)
 
+_INTERNAL = Problem(
+    code="internal",
+    title="The answer could not be made.",
+    detail="The generator failed at this request.",
+    status=500,
+)
+
 
 class Stop(Enum):
     """Why a running answer is to stop."""
@@ -123,6 +130,13 @@ class Generation:
                 ended = await self._generate(todo)
             case _:
                 assert_never(todo)
+        await self._write_fact(ended)
+
+    async def give_up(self) -> None:
+        """Ends the answer as failed: for a request at which this code itself fails, again and again."""
+        if not self.writer.state.sequence:
+            await self.writer.load()
+        ended = self.writer.state.ended or await self._end_now(EndNow("failed", _INTERNAL))
         await self._write_fact(ended)
 
     @property
@@ -306,7 +320,11 @@ class Generation:
         while True:
             try:
                 sequence = await append_fact(
-                    self._log, fact, expected, self._settings.worker_append_patience_seconds
+                    self._log,
+                    fact,
+                    expected,
+                    self._settings.worker_append_patience_seconds,
+                    wait_for_room=True,
                 )
             except (SequenceConflict, TailLost):
                 since = await self._log.read(subjects.facts(self.request.chat), self._sequence)

@@ -99,7 +99,7 @@ class Titles:
             )
             try:
                 patience = self._settings.worker_append_patience_seconds
-                sequence = await append_fact(self._log, fact, expected, patience)
+                sequence = await append_fact(self._log, fact, expected, patience, wait_for_room=True)
             except (SequenceConflict, TailLost):
                 continue
             log.info("titled", chat=end.chat, answer=end.answer, sequence=sequence, source=source)

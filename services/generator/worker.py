@@ -14,7 +14,7 @@ from services.generator.generation import Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
 from services.generator.titles import Titles
 from shared import subjects
-from shared.errors import LogUnavailable, SequenceConflict, TailLost, UnspoolError
+from shared.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.events import AnswerRequested, CancelRequested, ChatDeleted, MessageRequested, decode_fact, encode
 from shared.follower import Follower
 from shared.log import Delivery, EventLog
@@ -121,15 +121,24 @@ class Worker:
             await self._running[answer][1].give_back()
         except (SequenceConflict, TailLost) as error:
             log.warning("fenced", **generation.log_fields, reason=str(error))
-        except LogUnavailable as error:
+        except (LogUnavailable, LogFull) as error:
             # Not acknowledged: the request comes again, here or elsewhere, when the broker is back.
             log.warning("gave-up-for-now", **generation.log_fields, reason=str(error))
         except Exception:
             # The request is redelivered, and counts as a crash there: it never blocks the queue.
             log.exception("generation-crashed", **generation.log_fields)
+            if delivery.delivered >= self._settings.attempts_max:
+                await self._give_up(generation, delivery)
         finally:
             del self._running[answer]
             self._room.release()
+
+    async def _give_up(self, generation: Generation, delivery: Delivery) -> None:
+        try:
+            await generation.give_up()
+            await delivery.ack()
+        except Exception:
+            log.exception("could-not-end", **generation.log_fields)
 
     async def _somebody_has_it(self, generation: Generation) -> bool:
         """After an outage of the broker everyone is alive, and nothing is to be taken over."""

@@ -7,7 +7,7 @@ import pytest
 
 from shared import subjects
 from shared.append import append_answer_event, append_fact
-from shared.errors import LogUnavailable, SequenceConflict, TailLost
+from shared.errors import LogFull, LogUnavailable, SequenceConflict, TailLost
 from shared.events import encode
 from shared.stored import Stored
 from shared.subjects import Sequence
@@ -26,6 +26,8 @@ class ScriptedLog:
         self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
     ) -> Sequence:
         step = self._script.pop(0) if self._script else "ok"
+        if step == "full":
+            raise LogFull("no room")
         if step == "lost":
             raise LogUnavailable("lost on the way there")
         newest = await self.last(scope)
@@ -117,3 +119,10 @@ async def test_patience_has_an_end_and_calling_again_is_safe() -> None:
 def test_the_same_event_has_the_same_bytes() -> None:
     assert encode(examples.message_requested(1)) == encode(examples.message_requested(1))
     assert subjects.facts(examples.CHAT) == f"chats.{examples.CHAT}.*"
+
+
+async def test_a_full_log_is_refused_to_a_command_at_once_and_waited_for_by_a_worker() -> None:
+    with pytest.raises(LogFull):
+        await append_fact(ScriptedLog("full"), examples.chat_created(), NOTHING, patience_seconds=5)
+    log = ScriptedLog("full", "full")
+    assert await append_answer_event(log, examples.answer(), examples.started(), NOTHING, patience_seconds=5) == 1
