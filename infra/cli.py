@@ -96,6 +96,30 @@ def rebuild(context: click.Context) -> None:
     context.exit(main(_settings(context)))
 
 
+@commands.command()
+@click.argument("chat", metavar="[CHAT]", required=False)
+@click.option(
+    "--url",
+    "urls",
+    metavar="URL",
+    multiple=True,
+    default=("http://127.0.0.1:8000",),
+    show_default=True,
+    help="Of an API process. Several: where one is away, another is asked.",
+)
+@click.option("--model", metavar="MODEL", help="What is to answer. Default: the chat's, or the server's.")
+@click.pass_context
+def chat(context: click.Context, chat: str | None, urls: tuple[str, ...], model: str | None) -> None:
+    """Talk, in a terminal. From a pipe, each line is a message.
+
+    CHAT is the id of a chat to go on with.
+    """
+    from infra.terminal.chat import Options, main  # noqa: PLC0415 - see the module's docstring
+
+    options = Options(urls=urls, api_key=_settings(context).api_key, model=model, chat=chat)
+    context.exit(main(options))
+
+
 @commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
