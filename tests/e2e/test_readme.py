@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from tests.system import ROOT, free_port
 UP_SECONDS = 100
 
 
-def blocks() -> list[str]:
-    return re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+def blocks(language: str = "sh") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def up(data_directory: Path) -> Iterator[int]:
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("UNSPOOL_", "OPENAI_"))
     }
-    command = [ROOT / "unspool", "up", "--port", str(port), "--data", data_directory]
+    command = [str(ROOT / "unspool"), "up", "--port", str(port), "--data", str(data_directory)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, env=environ | {"OLLAMA_HOST": "127.0.0.1:9"}, text=True
     ) as process:
@@ -60,3 +61,17 @@ def test_the_tour_of_the_readme_runs_as_it_stands(up: int, data_directory: Path)
     chat = json.loads(history)
     assert [message["role"] for message in chat["messages"]] == ["user", "assistant"]
     assert len(chat["messages"][1]["text"].split()) > 100
+
+
+def test_the_python_of_the_readme_prints_an_answer(up: int) -> None:
+    (program,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("127.0.0.1:8000", f"127.0.0.1:{up}")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=UP_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) > 100
