@@ -60,7 +60,7 @@ async def test_cancel_keeps_the_text_so_far_and_ends_the_stream(system: System) 
     async with system.client(0) as one, system.client(1) as two:
         asked = await one.asked("demo/2000x20ms")
         reader = await Reader().read(one, asked["answer"], until=at_index(5))
-        assert (await two.http.post(f"/v1/answers/{asked['answer']}/cancel")).status_code == 202
+        assert (await two.http.post(f"/v1/answers/{asked['answer']}/cancel")).status_code in {200, 202}
         await reader.read(one, asked["answer"])
         assert reader.done is not None
         assert reader.done["status"] == "cancelled"

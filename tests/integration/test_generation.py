@@ -156,7 +156,7 @@ async def test_cancel_closes_the_providers_connection_at_once(
     asked = await ask(client)
     exchange = await provider.wait_requests(requests + 1)
     await Reader().read(client, asked["answer"], until=at_index(1))
-    assert (await client.http.post(f"/v1/answers/{asked['answer']}/cancel")).status_code == 202
+    assert (await client.http.post(f"/v1/answers/{asked['answer']}/cancel")).status_code in {200, 202}
     async with asyncio.timeout(30):
         await exchange.gone.wait()
     reader = await read(client, asked)
@@ -176,7 +176,7 @@ async def test_a_queued_answer_that_is_cancelled_never_calls_the_provider(
     await provider.wait_requests(requests + 1)
     second = await ask(client)
     assert (await client.answer(second["answer"]))["status"] == "queued"
-    assert (await client.http.post(f"/v1/answers/{second['answer']}/cancel")).status_code == 202
+    assert (await client.http.post(f"/v1/answers/{second['answer']}/cancel")).status_code in {200, 202}
     release.set()
     assert (await read(client, first)).text == "first!"
     reader = await read(client, second)

@@ -38,7 +38,7 @@ async def lived_in(client: Client) -> str:
     other = await client.chat(title="to go", system="Be brief.")
     assert (await client.http.delete(f"/v1/chats/{other}")).status_code == 204
     long = await client.asked("demo/2000x50ms")
-    assert (await client.http.post(f"/v1/answers/{long['answer']}/cancel")).status_code == 202
+    assert (await client.http.post(f"/v1/answers/{long['answer']}/cancel")).status_code in {200, 202}
     reader = await Reader().read(client, long["answer"])
     assert reader.done is not None
     assert reader.done["status"] == "cancelled"
