@@ -120,6 +120,46 @@ def chat(context: click.Context, chat: str | None, urls: tuple[str, ...], model:
     context.exit(main(options))
 
 
+@commands.command()
+@click.argument("chat", metavar="CHAT")
+@click.option("--follow", is_flag=True, help="Go on as new events come, until Ctrl-C.")
+@click.option(
+    "--speed",
+    metavar="N",
+    type=click.FloatRange(0, min_open=True),
+    help="Replay answers N times as fast as they were made: 1 is their own pace. Default: all at once.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="The events as they are stored, one JSON document a line."
+)
+@click.option(
+    "--tokens", "each_token", is_flag=True, help="A line for each token event, in place of the text."
+)
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of the `unspool up` whose log is meant. Default: the configured NATS, else as for `up`.",
+)
+@click.pass_context
+def replay(
+    context: click.Context,
+    *,
+    chat: str,
+    data: Path | None,
+    follow: bool,
+    speed: float | None,
+    as_json: bool,
+    each_token: bool,
+) -> None:
+    """Show what the log holds of a chat, event by event: facts, and answers as they were made."""
+    from infra.terminal.embedded_log import with_nats_url  # noqa: PLC0415 - see the module's docstring
+    from infra.terminal.replay import Options, main  # noqa: PLC0415 - see the module's docstring
+
+    options = Options(chat=chat, follow=follow, speed=speed, as_json=as_json, each_token=each_token)
+    context.exit(main(with_nats_url(_settings(context), data), options))
+
+
 @commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
