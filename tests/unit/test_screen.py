@@ -1,0 +1,195 @@
+"""What streams to a terminal, seen through an emulator of one."""
+
+import asyncio
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from infra.terminal.screen import Screen, printable
+from infra.terminal.telling import BEGUN_ANEW, RECONNECTING, Telling
+from shared.client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
+from tests.emulator import Emulator
+
+COLUMNS = 30
+LETTERS = st.text(st.sampled_from(["a", "b", " ", "\n", "漢", "é", "😀"]), min_size=1, max_size=50)
+
+
+class Seen:
+    """A screen, and what can be seen on it."""
+
+    def __init__(self, *, terminal: bool = True) -> None:
+        self._out, self._errors = io.StringIO(), io.StringIO()
+        self.screen = Screen(self._console(self._out, terminal), self._console(self._errors, terminal))
+
+    @staticmethod
+    def _console(file: io.StringIO, terminal: bool) -> Console:  # noqa: FBT001
+        return Console(
+            file=file, force_terminal=terminal, width=COLUMNS, highlight=False, _environ={"TERM": "xterm"}
+        )
+
+    @property
+    def text(self) -> str:
+        return Emulator(COLUMNS).write(self._out.getvalue()).text
+
+    @property
+    def written(self) -> str:
+        return self._out.getvalue()
+
+    @property
+    def errors(self) -> str:
+        return Emulator(200).write(self._errors.getvalue()).text
+
+
+def token(index: int, text: str) -> Token:
+    return Token(f"1.{index}", 1, index, text=text)
+
+
+def done(status: str = "completed", **fields: object) -> Done:
+    return Done(status, 1, "c1", **fields)  # type: ignore[arg-type]
+
+
+def lines(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n")
+
+
+# --- the screen ----------------------------------------------------------------------------------------
+
+
+@given(
+    st.lists(
+        st.tuples(LETTERS, st.sampled_from(["", "wait…", "a status that is longer than half a row"])),
+        max_size=8,
+    )
+)
+def test_a_status_comes_and_goes_without_a_trace(pieces: list[tuple[str, str]]) -> None:
+    seen = Seen()
+    for text, status in pieces:
+        seen.screen.stream(text)
+        seen.screen.status(status)
+        seen.screen.status("")
+    assert seen.text == lines("".join(text for text, _ in pieces))
+
+
+@given(LETTERS, st.sampled_from(["wait…", "a status that is longer than half a row"]))
+def test_a_status_can_be_seen_while_it_is_there(text: str, status: str) -> None:
+    seen = Seen()
+    seen.screen.stream(text)
+    seen.screen.status("another")
+    seen.screen.status(status)
+    assert seen.text.endswith(status[:10]) or status[: COLUMNS - 4] in seen.text
+    assert "another" not in seen.text
+
+
+def test_nothing_is_a_command_to_the_terminal() -> None:
+    seen = Seen()
+    seen.screen.stream("a\x1b[2Jb\x07\x9b31mc\rd\te\r\nf")
+    assert seen.text == "a�[2Jb��31mc�d    e\nf"
+    assert "\x1b" not in seen.written
+
+
+@given(st.text())
+def test_only_line_ends_are_left_of_the_controls(text: str) -> None:
+    assert all(
+        character == "\n" or not (character < " " or "\x7f" <= character <= "\x9f")
+        for character in printable(text)
+    )
+
+
+def test_a_line_and_a_problem_begin_on_a_line_of_their_own() -> None:
+    seen = Seen()
+    seen.screen.stream("text")
+    seen.screen.line("a line")
+    seen.screen.stream("more")
+    seen.screen.problem("what is\nwrong")
+    assert (seen.text, seen.errors) == ("text\na line\nmore", "what is wrong")
+
+
+def test_a_file_gets_no_status() -> None:
+    seen = Seen(terminal=False)
+    seen.screen.stream("text")
+    seen.screen.status("wait…")
+    assert seen.written == "text"
+
+
+async def test_what_is_quick_is_not_worth_a_word_and_what_is_slow_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.terminal.screen.SLOW_SECONDS", 0.0)
+    seen = Seen()
+    with seen.screen.waiting("wait…"):
+        assert seen.text == ""
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert seen.text == "wait…"
+    assert seen.text == ""
+
+
+# --- an answer ------------------------------------------------------------------------------------------
+
+
+def test_an_answer_streams_and_an_interruption_leaves_no_trace() -> None:
+    seen = Seen()
+    telling = Telling(seen.screen)
+    for event in (Started(1), token(1, "Hel")):
+        telling.apply(event)
+    telling.connection(Interrupted("http://x", "gone", 1.0))
+    assert seen.text == f"Hel {RECONNECTING}"
+    telling.connection(Connected("http://x"))
+    telling.apply(token(2, "lo"))
+    telling.apply(done())
+    assert seen.text == "Hello"
+
+
+def test_a_snapshot_that_goes_on_from_what_is_shown_is_shown_on() -> None:
+    seen = Seen()
+    telling = Telling(seen.screen)
+    for event in (token(1, "Hel"), Snapshot(2, 3, text="Hello, you"), done()):
+        telling.apply(event)
+    assert seen.text == "Hello, you"
+
+
+@pytest.mark.parametrize("event", [Snapshot(2, 1, text="Other"), Reset(2)])
+def test_what_was_shown_and_is_void_is_said_to_be_so(event: Snapshot | Reset) -> None:
+    seen = Seen()
+    telling = Telling(seen.screen)
+    for each in (token(1, "Hello"), event):
+        telling.apply(each)
+    telling.apply(token(2, "!"))
+    rest = "Other!" if isinstance(event, Snapshot) else "!"
+    assert seen.text == f"Hello\n{BEGUN_ANEW}\n{rest}"
+
+
+def test_reasoning_stands_before_the_text() -> None:
+    seen = Seen()
+    telling = Telling(seen.screen)
+    for event in (
+        Token("1.1", 1, 1, reasoning="hm"),
+        Token("1.2", 1, 2, reasoning="!"),
+        token(3, "Yes"),
+        done(),
+    ):
+        telling.apply(event)
+    assert seen.text == "hm!\n\nYes"
+
+
+def test_into_a_file_an_answer_goes_whole_so_that_nothing_void_is_in_it() -> None:
+    seen = Seen(terminal=False)
+    telling = Telling(seen.screen)
+    for event in (token(1, "old"), Reset(2), token(2, "new"), Token("2.3", 2, 3, reasoning="hm")):
+        telling.apply(event)
+    assert seen.written == ""
+    telling.apply(done())
+    assert seen.written == "new\n"
+
+
+def test_how_it_ended_is_said_unless_it_is_as_it_should_be() -> None:
+    seen = Seen()
+    telling = Telling(seen.screen)
+    for event in (token(1, "Hel"), done("failed", error=Problem(title="No more", detail="of that"))):
+        telling.apply(event)
+    assert (seen.text, seen.errors) == ("Hel", "[failed: No more of that]")
+    for end, said in ((done("cancelled"), "[cancelled]"), (done(finish_reason="length"), "[ended: length]")):
+        seen = Seen()
+        Telling(seen.screen).apply(end)
+        assert seen.text == said
