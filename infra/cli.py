@@ -160,6 +160,18 @@ def replay(
     context.exit(main(with_nats_url(_settings(context), data), options))
 
 
+@commands.command()
+@click.option("--minutes", metavar="N", type=click.FloatRange(min=0.1), default=1.0, help="Default: 1.")
+@click.option("--seed", metavar="N", type=int, help="Of the faults and of the load. Default: a new one, printed.")
+@click.option("--people", metavar="N", type=PROCESSES, default=10, help="Clients at once. Default: 10.")
+@click.pass_context
+def chaos(context: click.Context, minutes: float, seed: int | None, people: int) -> None:
+    """Kill, stop and restart everything under load, on servers of its own, and check that nothing was lost."""
+    from infra.chaos.run import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(minutes, seed, people))
+
+
 @commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

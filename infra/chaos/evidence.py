@@ -1,0 +1,101 @@
+"""The streams and the tables as they are: read plainly, decoded as JSON, by none of the code that wrote them."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from shared import subjects
+from shared.log import EventLog
+from shared.subjects import Sequence
+
+Event = dict[str, Any]
+BATCH = 2000
+CAUGHT_UP_SECONDS = 60.0
+POLL_SECONDS = 0.1
+
+
+class Evidence(Struct):
+    """`facts` by chat and `tokens` by answer, in their order; `chats` and `messages` as rows by id."""
+
+    facts: dict[str, list[Event]]
+    tokens: dict[str, list[Event]]
+    chats: dict[str, Event]
+    messages: dict[str, Event]
+    checkpoint: int
+    last: int
+    unsettled: int
+    """The first request that was not acknowledged, if any, else 0."""
+
+
+async def gather(log: EventLog, postgres_url: str) -> Evidence:
+    """Waits, within a bound, until the projector and the queue have come to the end of the log."""
+    connection = await asyncpg.connect(postgres_url)
+    try:
+        last = (await log.position(subjects.CHATS)).last
+        checkpoint = await _caught_up(connection, last)
+        facts, tokens = await _all(log, subjects.CHATS), await _all(log, subjects.TOKENS)
+        settled = await _settled(log, _last_request(facts))
+        return Evidence(
+            facts=_by(facts, 1),
+            tokens=_by(tokens, 2),
+            chats={row["id"]: dict(row) for row in await connection.fetch("SELECT * FROM unspool.chats")},
+            messages={
+                row["id"]: dict(row) for row in await connection.fetch("SELECT * FROM unspool.messages")
+            },
+            checkpoint=checkpoint,
+            last=last,
+            unsettled=0 if settled else _last_request(facts),
+        )
+    finally:
+        await connection.close()
+
+
+async def _caught_up(connection: asyncpg.Connection, last: int) -> int:
+    async def position() -> int:
+        return int(await connection.fetchval("SELECT position FROM unspool.checkpoint") or 0)
+
+    try:
+        async with asyncio.timeout(CAUGHT_UP_SECONDS):
+            while (reached := await position()) < last:  # noqa: ASYNC110 - another process gives no signal
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        return await position()
+    return reached
+
+
+async def _settled(log: EventLog, last_request: int) -> bool:
+    try:
+        async with asyncio.timeout(CAUGHT_UP_SECONDS):
+            while await log.settled_up_to(subjects.GENERATORS) < last_request:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _all(log: EventLog, stream: str) -> list[tuple[str, Event]]:
+    found: list[tuple[str, Event]] = []
+    after = Sequence(0)
+    while batch := await log.scan(stream, after, BATCH):
+        for stored in batch:
+            event = msgspec.json.decode(stored.data)
+            found.append((stored.subject, event | {"sequence": int(stored.sequence)}))
+        after = batch[-1].sequence
+    return found
+
+
+def _last_request(facts: list[tuple[str, Event]]) -> int:
+    names = ("message-requested", "answer-requested")
+    return max((fact["sequence"] for subject, fact in facts if subject.endswith(names)), default=0)
+
+
+def _by(stored: list[tuple[str, Event]], place: int) -> dict[str, list[Event]]:
+    """By the part of their subject at that place."""
+    found: defaultdict[str, list[Event]] = defaultdict(list)
+    for subject, event in stored:
+        found[subject.split(".")[place]].append(event)
+    return dict(found)

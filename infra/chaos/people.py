@@ -1,0 +1,129 @@
+"""The load: people who chat, and now and then cancel, regenerate, read twice or delete what they have."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from uuid import UUID
+
+from infra.chaos.replicas import Refused, Replicas
+from infra.chaos.watching import Watcher
+from infra.chaos.witness import Asked, Seen, Witness
+from shared.subjects import ChatId, answer_id
+
+MODELS = (
+    "demo/150x10ms",
+    "demo/60x25ms",
+    "demo/30x5ms",
+    "demo/400x5ms",
+    "demo/40x60ms",
+    "plain/120x10ms",
+    "plain/50x30ms",
+)
+"""`plain` cannot continue a text: what dies there is begun again, with a reset."""
+CREATED = frozenset({200, 201})
+ACCEPTED = frozenset({202})
+CANCELLED = frozenset({200, 202})
+FOUND = frozenset({200})
+DELETED = frozenset({204})
+QUESTIONS_MAX = 4
+SECOND_READERS = 0.25
+CANCELS = 0.06
+DELETES = 0.05
+REGENERATES = 0.1
+PAUSE_SECONDS = 0.0, 0.4
+
+
+class Person:
+    """One client, with one chat after another, until `stopping`."""
+
+    def __init__(self, seed: str, urls: Sequence[str], witness: Witness, stopping: asyncio.Event) -> None:
+        self._chance = random.Random(seed)  # noqa: S311 - the same seed gives the same load
+        self._witness = witness
+        self._stopping = stopping
+        self.replicas = Replicas(urls, witness, self._chance.randrange(len(urls)))
+        self._other = Replicas(urls, witness, self._chance.randrange(len(urls)))
+
+    async def live(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                await self._chat()
+        finally:
+            await self.replicas.close()
+            await self._other.close()
+
+    def cut(self) -> int:
+        return self.replicas.cut() + self._other.cut()
+
+    async def _chat(self) -> None:
+        chat = self._id()
+        try:
+            await self.replicas.call("POST", "POST", "/v1/chats", CREATED, json={"id": chat})
+            for _ in range(self._chance.randint(1, QUESTIONS_MAX)):
+                if self._stopping.is_set() or chat in self._witness.deleted:
+                    break
+                await self._question(chat)
+                await asyncio.sleep(self._chance.uniform(*PAUSE_SECONDS))
+            if chat not in self._witness.deleted and self._chance.random() < DELETES:
+                await self._delete(chat)
+        except* Refused as group:
+            for refused in group.exceptions:
+                self._witness.found("wrong", str(refused))
+
+    async def _question(self, chat: str) -> None:
+        model, local = self._chance.choice(MODELS), self._id()
+        question = f"Question {local[:8]}: what outlives a process?"
+        body = {"id": local, "content": question, "model": model}
+        asked = Asked(chat, answer_id(ChatId(chat), local), question, model)
+        await self._ask(asked, f"/v1/chats/{chat}/messages", body)
+        await self._follow(asked)
+        if chat not in self._witness.deleted and self._chance.random() < REGENERATES:
+            local = self._id()
+            again = Asked(chat, answer_id(ChatId(chat), local), question, model, regenerated=True)
+            await self._ask(again, f"/v1/answers/{asked.answer}/regenerate", {"id": local})
+            await self._follow(again)
+
+    async def _ask(self, asked: Asked, path: str, body: dict[str, str]) -> None:
+        self._witness.attempted.add(asked.answer)
+        response = await self.replicas.call("POST", "POST", path, ACCEPTED, json=body)
+        if response.json()["answer"] != asked.answer:
+            self._witness.found("wrong", f"{asked.answer}: accepted as {response.json()['answer']}")
+        self._witness.asked[asked.answer] = asked
+
+    async def _follow(self, asked: Asked) -> None:
+        """Reads it to its end, and meanwhile does what people do."""
+        watcher = Watcher(self.replicas, self._witness, asked.answer)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watcher.read())
+            if self._chance.random() < SECOND_READERS:
+                group.create_task(Watcher(self._other, self._witness, asked.answer).read())
+            whim, at = self._chance.random(), self._chance.randint(1, 30)
+            if whim < CANCELS + DELETES:
+                await watcher.until(lambda seen: seen.last_index >= at)
+                await (self._delete(asked.chat) if whim < DELETES else self._cancel(asked.answer))
+        if not watcher.seen.gone:
+            await self._look_back(watcher.seen, asked.chat)
+
+    async def _cancel(self, answer: str) -> None:
+        await self.replicas.call("POST", "POST", f"/v1/answers/{answer}/cancel", CANCELLED)
+
+    async def _delete(self, chat: str) -> None:
+        self._witness.deleted.add(chat)
+        await self.replicas.call("POST", "DELETE", f"/v1/chats/{chat}", DELETED)
+        self._witness.gone.add(chat)
+
+    async def _look_back(self, seen: Seen, chat: str) -> None:
+        """As a page does that is loaded again: history and answer hold what was just read."""
+        if chat in self._witness.deleted:
+            return
+        after = {"after": seen.done_cursor}
+        history = await self.replicas.call("GET", "GET", f"/v1/chats/{chat}", FOUND, params=after)
+        answer = await self.replicas.call("GET", "GET", f"/v1/answers/{seen.answer}", FOUND)
+        nodes = {node["id"]: node for node in history.json()["messages"]}
+        node = nodes.get(seen.answer, {})
+        for where, found in (("history", node), ("the answer itself", answer.json())):
+            # The answer itself knows no `after`: a replica that is behind may show it as not yet ended.
+            if found.get("text") != seen.text and (found is node or found.get("status") == seen.status):
+                self._witness.found("wrong", f"{seen.answer}: {where} says {found.get('text')!r:.80}")
+
+    def _id(self) -> str:
+        return str(UUID(int=self._chance.getrandbits(128), version=4))

@@ -1,0 +1,111 @@
+"""`unspool chaos`: the stage is set, people chat, faults come, all is put right, and what is left is checked."""
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from infra.chaos.checker import Checker
+from infra.chaos.evidence import gather
+from infra.chaos.faults import Faults
+from infra.chaos.people import Person
+from infra.chaos.report import Report
+from infra.chaos.schedule import schedule
+from infra.chaos.stage import Stage, staged
+from infra.chaos.witness import Witness
+from infra.fleet import temporary_data
+from shared.log import EventLog
+from shared.settings import Settings
+
+FAULTS_A_MINUTE_MAX = 60
+FINISH_SECONDS = 120.0
+"""For clients to come to their ends after the last fault."""
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    seconds: float
+    """Of faults; starting and checking come on top."""
+    seed: int
+    faults_max: int | None = None
+    people: int = 10
+    apis: int = 2
+    generators: int = 3
+    ack_wait_seconds: float = 3.0
+
+
+def main(minutes: float, seed: int | None, people: int) -> int:
+    """Prints the report. Returns 1 if there is anything that must not be."""
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    options = Options(seconds=minutes * 60, seed=seed, people=people)
+    print(f"chaos for {minutes:g} minutes, seed {seed}", flush=True)
+    with temporary_data("unspool-chaos-") as directory:
+        report = asyncio.run(run(options, directory))
+    print(report.text(), flush=True)
+    return 1 if report.findings else 0
+
+
+async def run(options: Options, directory: Path) -> Report:
+    """`directory` holds the data and logs of all processes; it is open to other users on its way (Postgres)."""
+    async with staged(
+        directory,
+        apis=options.apis,
+        generators=options.generators,
+        ack_wait_seconds=options.ack_wait_seconds,
+    ) as stage:
+        witness = Witness()
+        faults = await _play(options, stage, witness)
+        checker = await _checked(stage, witness)
+    return Report(
+        seed=options.seed,
+        seconds=options.seconds,
+        windows=faults.windows,
+        ended_alone=faults.ended_alone,
+        witness=witness,
+        checker=checker,
+    )
+
+
+async def _play(options: Options, stage: Stage, witness: Witness) -> Faults:
+    stopping = asyncio.Event()
+    people = [
+        Person(f"{options.seed}-{number}", stage.fleet.urls, witness, stopping)
+        for number in range(options.people)
+    ]
+    faults = Faults(stage, witness, lambda: sum(person.cut() for person in people), options.ack_wait_seconds)
+    living = [asyncio.create_task(person.live()) for person in people]
+    try:
+        clock = asyncio.get_running_loop().time
+        plan = schedule(
+            options.seed,
+            count=options.faults_max or int(options.seconds * FAULTS_A_MINUTE_MAX / 60) + 1,
+            apis=options.apis,
+            generators=options.generators,
+            ack_wait_seconds=options.ack_wait_seconds,
+        )
+        await faults.inflict(plan, until=clock() + options.seconds)
+        stopping.set()
+        await _finished(living, witness)
+    finally:
+        for task in living:
+            task.cancel()
+        await asyncio.wait(living)
+    return faults
+
+
+async def _finished(living: list[asyncio.Task[None]], witness: Witness) -> None:
+    done, late = await asyncio.wait(living, timeout=FINISH_SECONDS)
+    for task in done:
+        task.result()
+    if late:
+        witness.found("lost", f"{len(late)} clients still wait {FINISH_SECONDS:.0f} s after the last fault")
+
+
+async def _checked(stage: Stage, witness: Witness) -> Checker:
+    log = await EventLog.connect(structs.replace(Settings(), nats_url=stage.nats.url), "unspool-chaos")
+    try:
+        checker = Checker(await gather(log, stage.postgres.url), witness)
+    finally:
+        await log.close()
+    checker.check()
+    return checker

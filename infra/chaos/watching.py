@@ -1,0 +1,118 @@
+"""A reader that holds the server to the contract, event by event, over any number of connections."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+
+from infra.chaos.replicas import Refused, Replicas
+from infra.chaos.witness import Seen, Witness
+from shared.sse_decoder import Frame, SseDecoder
+from shared.subjects import chat_of
+
+RECONNECT_SECONDS = 0.05, 1.0
+NOT_FOUND = 404
+NO_CONTENT = 204
+
+
+class Watcher:
+    """`seen` is what it has, from the first event on."""
+
+    def __init__(self, replicas: Replicas, witness: Witness, answer: str) -> None:
+        self.seen = Seen(answer)
+        self._replicas = replicas
+        self._witness = witness
+        self._answer = answer
+        self._cursor: str | None = None
+        self._progress = asyncio.Event()
+        self._heard_at = 0.0
+
+    @property
+    def ended(self) -> bool:
+        return bool(self.seen.status) or self.seen.gone
+
+    async def read(self) -> Seen:
+        """To the end of the answer, or of its chat."""
+        self._witness.seen.append(self.seen)
+        self._heard_at = asyncio.get_running_loop().time()
+        wait, longest = RECONNECT_SECONDS
+        while not self.ended:
+            before = self._cursor
+            await self._connection()
+            wait = RECONNECT_SECONDS[0] if self._cursor != before else min(wait * 2, longest)
+            await asyncio.sleep(0 if self.ended else wait)
+        self._progress.set()
+        return self.seen
+
+    async def until(self, reached: Callable[[Seen], bool]) -> None:
+        """Returns at the end of the answer at the latest."""
+        while not reached(self.seen) and not self.ended:
+            await self._progress.wait()
+            self._progress.clear()
+
+    async def _connection(self) -> None:
+        self.seen.connections += 1
+        self.seen.resumes += self._cursor is not None
+        try:
+            async with self._replicas.stream(self._answer, self._cursor) as response:
+                if response is not None:
+                    await self._copy(response)
+        except Refused as refused:
+            if refused.status == NOT_FOUND and chat_of(self._answer) in self._witness.deleted:
+                self.seen.gone = True
+                return
+            self._witness.found("wrong", f"reader of {self._answer} at {self._cursor}: {refused}")
+            self.seen.gone = True  # no use in coming again
+        except httpx.TransportError:
+            self._replicas.move_on()
+
+    async def _copy(self, response: httpx.Response) -> None:
+        if response.status_code == NO_CONTENT:
+            self._witness.found("wrong", f"{self._answer}: 204 to {self._cursor}, which is not the end")
+            self.seen.gone = True
+            return
+        decoder = SseDecoder()
+        async for chunk in response.aiter_raw():
+            for frame in decoder.feed(chunk):
+                self._take(frame)
+        if not self.ended:
+            self._witness.found(
+                "wrong", f"{self._answer}: a stream was ended without done, at {self._cursor}"
+            )
+
+    def _take(self, frame: Frame) -> None:
+        now = asyncio.get_running_loop().time()
+        self.seen.longest_silence_seconds = max(self.seen.longest_silence_seconds, now - self._heard_at)
+        self._heard_at = now
+        if self.seen.status:
+            self._witness.found("doubled", f"{self._answer}: {frame.event} after done")
+        self._apply(frame.event, json.loads(frame.data), frame.id)
+        self._cursor = frame.id or self._cursor
+        self._progress.set()
+
+    def _apply(self, event: str, data: dict[str, Any], id_: str | None) -> None:
+        seen = self.seen
+        match event:
+            case "token":
+                self._token(data["text"], int((id_ or "").partition(".")[2]))
+            case "reset":
+                seen.text, seen.resets = "", seen.resets + 1
+            case "snapshot":
+                seen.text, seen.last_index, seen.snapshots = data["text"], data["index"], seen.snapshots + 1
+            case "done":
+                if data["last_index"] != seen.last_index:
+                    self._witness.found(
+                        "lost", f"{self._answer}: done at {data['last_index']}, had {seen.last_index}"
+                    )
+                seen.status, seen.done_cursor = data["status"], data["cursor"]
+            case _:
+                pass
+
+    def _token(self, text: str, index: int) -> None:
+        seen = self.seen
+        if index != seen.last_index + 1:
+            what = f"{self._answer}: a reader got {index} after {seen.last_index}"
+            self._witness.found("doubled" if index <= seen.last_index else "lost", what)
+        seen.text, seen.last_index, seen.tokens = seen.text + text, index, seen.tokens + 1
