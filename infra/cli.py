@@ -162,7 +162,9 @@ def replay(
 
 @commands.command()
 @click.option("--minutes", metavar="N", type=click.FloatRange(min=0.1), default=1.0, help="Default: 1.")
-@click.option("--seed", metavar="N", type=int, help="Of the faults and of the load. Default: a new one, printed.")
+@click.option(
+    "--seed", metavar="N", type=int, help="Of the faults and of the load. Default: a new one, printed."
+)
 @click.option("--people", metavar="N", type=PROCESSES, default=10, help="Clients at once. Default: 10.")
 @click.pass_context
 def chaos(context: click.Context, minutes: float, seed: int | None, people: int) -> None:

@@ -13,11 +13,12 @@ from infra.chaos.witness import Witness
 from infra.fleet import Process, ServerProcess
 
 KEEPER_SECONDS = 0.2
-CUT_WINDOW_SECONDS = 1.0
+WINDOW_SECONDS_MIN = 1.0
+"""What a fault does to calls may be seen a little after it."""
 
 
 class Window(Struct, frozen=True):
-    """From the fault until every replica said that all is well again."""
+    """From the fault until every replica said that all is well again, and for `WINDOW_SECONDS_MIN` at least."""
 
     kind: Kind
     began: float
@@ -67,6 +68,7 @@ class Faults:
                 await self._stage.settled()
             except TimeoutError:
                 self._witness.found("wrong", f"not all is well a minute after {fault.kind}")
+            await asyncio.sleep(max(0.0, began + WINDOW_SECONDS_MIN - _now()))
             self.windows.append(Window(fault.kind, began, _now()))
 
     async def _do(self, fault: Fault) -> None:
@@ -89,7 +91,6 @@ class Faults:
                 self._stage.nats.resume()
             case Kind.CUT:
                 self._cut()
-                await asyncio.sleep(CUT_WINDOW_SECONDS)
 
     async def _service(self, process: Process, fault: Fault) -> None:
         self._in_hand.add(process.name)
