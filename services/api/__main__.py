@@ -9,6 +9,7 @@ import uvicorn
 
 from services.api.app import make_app, running
 from services.api.context import Context
+from services.api.http_protocol import HttpProtocol
 from shared.errors import ConfigurationError, UnspoolError
 from shared.logging import configure, logger
 from shared.settings import Settings, load
@@ -72,7 +73,7 @@ async def _serve(settings: Settings) -> int:
     async with running(settings, failed) as here:
         config = uvicorn.Config(
             make_app(settings, here),
-            http="httptools",
+            http=HttpProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -7,6 +7,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from services.api.bodies import KINDS
 from services.api.reads import ReadModelBehind, ReadModelUnavailable
@@ -116,14 +117,34 @@ def _printable(text: str) -> str:
     return short.encode("utf-8", "replace").decode()
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - installed for it only
     headers = dict(error.headers or {})
     if isinstance(error, Refused):
         return problem(error.status_code, error.type, error.title, error.detail, headers=headers)
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return problem(404, "not-found", "Not found", f"There is nothing at {request.url.path!r}.")
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = ", ".join(_methods(request))
+            detail = f"{request.url.path!r} takes {allowed}."
+            return problem(
+                405, "method-not-allowed", "Method not allowed", detail, headers={"allow": allowed}
+            )
     phrase = HTTPStatus(error.status_code).phrase
-    detail = "" if error.detail == phrase else str(error.detail)
-    return problem(error.status_code, phrase.lower().replace(" ", "-"), phrase, detail, headers=headers)
+    type_ = phrase.lower().replace(" ", "-")
+    return problem(error.status_code, type_, phrase, error.detail, headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that a path takes: starlette's own `Allow` has those of the first route with this path only."""
+    scope = {"type": "http", "path": request.url.path, "root_path": "", "headers": []}
+    routes: list[BaseRoute] = request.app.router.routes
+    return [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(route.matches(scope | {"method": method})[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:

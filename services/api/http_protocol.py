@@ -1,0 +1,50 @@
+"""HTTP itself: what is no HTTP request gets a problem document too, and a request's head has a bound."""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from services.api.problems import MEDIA_TYPE, problem
+
+HEAD_MAX_BYTES = 64 * 1024
+"""Of a request line and its headers. What comes with their first packet is not counted: the loop bounds that."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's own, but for what it answers when its parser gives up, and for the bound, which it does not have."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
+        super().__init__(*arguments, **named)
+        self._requests = 0
+        self._in_head = True
+        self._head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        requests = self._requests
+        super().data_received(data)
+        if not self._in_head or self._requests != requests:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_MAX_BYTES:
+            self._refuse(
+                431, "head-too-large", "The headers are too large", f"{HEAD_MAX_BYTES} bytes at most."
+            )
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._requests += 1
+        self._in_head = True
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "bad-http", "This is not an HTTP request", msg)
+
+    def _refuse(self, status: int, type_: str, title: str, detail: str) -> None:
+        body = bytes(problem(status, type_, title, detail).body)
+        head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.close()
