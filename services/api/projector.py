@@ -102,6 +102,7 @@ class Projector:
             if not batch:
                 await self._wait_for_news(checkpoint)
                 continue
+            await self._purge_deleted(batch)
             async with self._pool.acquire() as connection:
                 checkpoint = await fold_batch(connection, LIVE, checkpoint, batch)
             self.position = checkpoint.position
@@ -112,9 +113,17 @@ class Projector:
         """Called when CHATS has grown: for a follower's `handle`."""
         self._news.set()
 
-    async def moved(self) -> None:
-        """Until the next batch is folded, by this projector."""
-        await self._moved.wait()
+    def next_move(self) -> asyncio.Event:
+        """Set when this projector has folded its next batch. Taken before a look at the rows, no move is missed."""
+        return self._moved
+
+    async def _purge_deleted(self, batch: list[Stored]) -> None:
+        """Whoever deleted a chat purges it at once, and may die before: here it is done before the checkpoint moves."""
+        for stored in batch:
+            _, chat, name = stored.subject.split(".")
+            if name == "chat-deleted":
+                await self._log.purge(subjects.facts(chat), before=stored.sequence)
+                await self._log.purge(subjects.answers(chat))
 
     async def _wait_for_news(self, checkpoint: Checkpoint) -> None:
         try:

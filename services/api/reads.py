@@ -1,6 +1,7 @@
 """What is read from Postgres. Everything here may be behind the log; who needs more asks with `after`."""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -73,22 +74,20 @@ class Reads:
     async def reached(self, sequence: Sequence) -> None:
         """Waits, within `read_after_seconds`, until the rows are folded up to a sequence. Raises `ReadModelBehind`."""
         deadline = time.monotonic() + self._settings.read_after_seconds
-        while await self.position() < sequence:
+        while True:
+            own = self._projector if self._projector and self._projector.state == "active" else None
+            move = own.next_move() if own else None
+            if (own.position if own else await self.position()) >= sequence:
+                return
             left = deadline - time.monotonic()
             if left <= 0:
                 raise ReadModelBehind(f"the read model has not come to sequence {sequence} yet")
-            await self._news(min(left, self._settings.read_after_seconds))
-
-    async def _news(self, most_seconds: float) -> None:
-        """This process' own projector says when it moved; another's can only be asked again."""
-        if self._projector is None or self._projector.state != "active":
-            await asyncio.sleep(min(_POLL_SECONDS, most_seconds))
-            return
-        try:
-            async with asyncio.timeout(most_seconds):
-                await self._projector.moved()
-        except TimeoutError:
-            return
+            if move is None:  # another process' projector: it can only be asked again
+                await asyncio.sleep(min(_POLL_SECONDS, left))
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await move.wait()
 
 
 def _state(row: asyncpg.Record, nodes: list[asyncpg.Record]) -> ChatState:

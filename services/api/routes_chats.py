@@ -18,7 +18,7 @@ from services.api.json_body import JsonRoute
 from services.api.search import like_pattern, words_query
 from shared import subjects
 from shared.decisions import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
-from shared.errors import Invalid, NotFound
+from shared.errors import Invalid, LogUnavailable, NotFound
 from shared.subjects import AnswerId, ChatId, Sequence
 
 router = APIRouter(prefix="/v1", tags=["chats"], route_class=JsonRoute)
@@ -148,7 +148,10 @@ async def read_chat(
 
 async def _partial(here: Context, answer: AnswerId) -> documents.Document:
     """What there is of an answer that is being made: from the hot log."""
-    hot = here.hot_log.get(answer) or await here.hot_log.read(answer)
+    try:
+        hot = here.hot_log.get(answer) or await here.hot_log.read(answer)
+    except LogUnavailable:  # history goes on without the log; what is under way is then not known
+        return {"cursor": None}
     running = documents.answer_running(answer, hot.state())
     return {
         name: running[name] for name in ("status", "text", "reasoning", "tool_calls", "left_out", "cursor")

@@ -7,6 +7,8 @@ from uuid import uuid4
 import pytest
 
 from shared import subjects
+from shared.append import append_fact
+from shared.events import ChatDeleted
 from shared.log import EventLog
 from shared.settings import Settings
 from tests.reading import Reader, at_index
@@ -214,3 +216,26 @@ async def test_the_same_id_again_gives_the_same_answer_and_other_content_is_a_co
         ]
         assert [response.status_code for response in keyed] == [201, 200]
         assert len({response.json()["id"] for response in keyed}) == 1
+
+
+async def test_a_delete_that_died_before_its_purge_is_finished_by_the_projector(
+    system: System, nats_url: str
+) -> None:
+    log = await EventLog.connect(Settings(nats_url=nats_url), "test")
+    try:
+        async with system.client() as client:
+            asked = await client.asked("demo/3x1ms")
+            await finished(client, asked)
+            chat = chat_of(asked)
+            await chat_when(client, chat, lambda found: found["title"] is not None)
+            newest = await log.last(subjects.facts(chat))
+            assert newest is not None
+            fact = ChatDeleted(chat=subjects.ChatId(chat), owner="local", id=f"{chat}.deleted")
+            tombstone = await append_fact(log, fact, newest.sequence, 5)
+            gone = await client.http.get("/v1/chats", params={"after": f"c{tombstone}"})
+            assert chat not in gone.text
+        left = await log.read(subjects.facts(chat), subjects.Sequence(0))
+        assert [one.sequence for one in left] == [tombstone]
+        assert await log.last(subjects.answers(chat)) is None
+    finally:
+        await log.close()
