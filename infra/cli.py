@@ -15,6 +15,12 @@ EXIT_MISCONFIGURED = 2
 
 PORTS = click.IntRange(1, 65_535)
 PROCESSES = click.IntRange(1, 64)
+BESIDE_UP = click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of the `unspool up` whose servers are meant. Default: those that are configured, else as for `up`.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -88,12 +94,25 @@ def projector(context: click.Context) -> None:
 
 
 @commands.command()
+@BESIDE_UP
 @click.pass_context
-def rebuild(context: click.Context) -> None:
+def rebuild(context: click.Context, data: Path | None) -> None:
     """Make the read models again from the log, while the API serves."""
     from services.api.rebuild import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_settings(context)))
+    context.exit(main(_beside_up(context, data)))
+
+
+@commands.command()
+@click.argument("sequence", metavar="SEQUENCE", type=click.IntRange(min=1))
+@click.option("--stream", type=click.Choice(["CHATS", "TOKENS"]), default="CHATS", show_default=True)
+@BESIDE_UP
+@click.pass_context
+def inspect(context: click.Context, sequence: int, stream: str, data: Path | None) -> None:
+    """Show one stored event, such as one that the projector stopped at."""
+    from infra.terminal.inspection import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_beside_up(context, data), stream, sequence))
 
 
 @commands.command()
@@ -135,12 +154,7 @@ def chat(context: click.Context, chat: str | None, urls: tuple[str, ...], model:
 @click.option(
     "--tokens", "each_token", is_flag=True, help="A line for each token event, in place of the text."
 )
-@click.option(
-    "--data",
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Of the `unspool up` whose log is meant. Default: the configured NATS, else as for `up`.",
-)
+@BESIDE_UP
 @click.pass_context
 def replay(
     context: click.Context,
@@ -153,11 +167,10 @@ def replay(
     each_token: bool,
 ) -> None:
     """Show what the log holds of a chat, event by event: facts, and answers as they were made."""
-    from infra.terminal.embedded_log import with_nats_url  # noqa: PLC0415 - see the module's docstring
     from infra.terminal.replay import Options, main  # noqa: PLC0415 - see the module's docstring
 
     options = Options(chat=chat, follow=follow, speed=speed, as_json=as_json, each_token=each_token)
-    context.exit(main(with_nats_url(_settings(context), data), options))
+    context.exit(main(_beside_up(context, data), options))
 
 
 @commands.command()
@@ -198,6 +211,12 @@ def _settings(context: click.Context, **given: Any) -> Settings:  # noqa: ANN401
     """The command line's own options win over the environment and the file."""
     settings = load(context.obj)
     return structs.replace(settings, **{name: value for name, value in given.items() if value is not None})
+
+
+def _beside_up(context: click.Context, data: Path | None) -> Settings:
+    from infra.embedded import with_embedded  # noqa: PLC0415 - see the module's docstring
+
+    return with_embedded(_settings(context), data, context.obj)
 
 
 def _leave(error: UnspoolError, status: int) -> None:

@@ -16,6 +16,11 @@ USER = "unspool"
 CONNECT_SECONDS = 1.0
 
 
+def url_at(port: int, password: str) -> str:
+    """Holds the password: not to be shown."""
+    return f"nats://{USER}:{password}@127.0.0.1:{port}"
+
+
 class NatsServer:
     name = "NATS"
 
@@ -26,7 +31,7 @@ class NatsServer:
 
     @property
     def url(self) -> str:
-        return f"nats://{USER}:{self._data.secret('nats')}@127.0.0.1:{self.port}"
+        return url_at(self.port, self._data.secret("nats"))
 
     def check(self) -> None:
         binaries.nats_server()

@@ -31,6 +31,11 @@ CONNECT_SECONDS = 2.0
 LOG_LINES_SHOWN = 5
 
 
+def url_at(port: int, password: str, database: str = DATABASE) -> str:
+    """Holds the password: not to be shown."""
+    return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
+
+
 class PostgresServer:
     name = "Postgres"
 
@@ -48,7 +53,7 @@ class PostgresServer:
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
-        return f"postgresql://{USER}:{self._password()}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+        return url_at(self.port, self._password(), database)
 
     def check(self) -> None:
         programs = self._reachable_programs()

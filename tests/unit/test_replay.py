@@ -10,16 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from infra.data_directory import DataDirectory
-from infra.terminal.embedded_log import with_nats_url
 from infra.terminal.entries import Entry, entry, interleave, is_end
 from infra.terminal.pace import Pace
 from infra.terminal.replay_json import JsonLines
 from infra.terminal.replay_lines import EXPIRED, NOT_THE_SAME, Lines
 from shared import subjects
-from shared.errors import ConfigurationError
 from shared.events import AnswerEvent, Fact, encode, name_of
-from shared.settings import Settings
 from shared.stored import Stored
 from shared.subjects import AnswerId, Sequence
 from tests import examples
@@ -212,27 +208,3 @@ async def test_an_answer_keeps_its_pace_and_between_answers_no_time_passes() -> 
 
 
 # --- where the log is ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def data(data_directory: object) -> DataDirectory:
-    directory = DataDirectory(data_directory)  # type: ignore[arg-type]
-    directory.make()
-    return directory
-
-
-def test_the_embedded_nats_is_found_in_the_data_directory(
-    data: DataDirectory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    port, secret = data.port("nats"), data.secret("nats")
-    monkeypatch.delenv("UNSPOOL_NATS_URL", raising=False)
-    found = with_nats_url(Settings(), data.path)
-    assert found.nats_url == f"nats://unspool:{secret}@127.0.0.1:{port}"
-    configured = Settings(nats_url="nats://elsewhere:4222")
-    assert with_nats_url(configured, None) == configured
-    assert with_nats_url(configured, data.path).nats_url == found.nats_url
-
-
-def test_a_directory_without_a_log_is_said_to_be_none(data: DataDirectory) -> None:
-    with pytest.raises(ConfigurationError, match="not a data directory"):
-        with_nats_url(Settings(), data.path)
