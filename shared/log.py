@@ -26,7 +26,7 @@ from nats.aio.msg import Msg
 from nats.js import api
 from nats.js.manager import JetStreamManager
 
-from shared import subjects
+from shared import metrics, queue, subjects
 from shared.errors import LogFull, LogUnavailable, SequenceConflict
 from shared.logging import logger
 from shared.settings import Settings
@@ -188,6 +188,11 @@ class EventLog:
             return position.last  # read before: what has come since is not meant
         return Sequence(info.ack_floor.stream_seq if info.ack_floor else 0)
 
+    async def queue(self, durable: str) -> queue.Queue:
+        """How a durable consumer stands, by its leader."""
+        name = f"$JS.API.CONSUMER.INFO.{subjects.CHATS}.{durable}"
+        return queue.decode(await self._request(name, b"", None))
+
     async def purge(self, subject: str, before: Sequence | None = None) -> None:
         """Removes what is on a subject or wildcard, up to but not including `before`."""
         stream = subjects.stream_of(subject)
@@ -195,6 +200,7 @@ class EventLog:
 
     # --- appending ---------------------------------------------------------------------------------
 
+    @metrics.append
     async def publish(
         self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
     ) -> Sequence:

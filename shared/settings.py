@@ -49,6 +49,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # who may come in
     api_key: str = ""
+    metrics_key: str = ""
+    """Opens `/metrics` and nothing else, for a scraper. Where no key at all is set, `/metrics` is open."""
     owner: str = "local"
     """The owner of all chats while there is one user only."""
 

@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from services.generator import metrics
+from services.generator.health_port import HealthPort
 from services.generator.providers.registry import configured
 from services.generator.worker import Worker
 from shared.errors import UnspoolError
@@ -45,7 +47,9 @@ async def _serve(settings: Settings) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         log.info("worker-started", worker=worker.id)
-        await worker.serve()
+        metrics.know(registry.names)
+        async with HealthPort(worker, event_log, settings).open():
+            await worker.serve()
         log.info("worker-stopped", worker=worker.id)
     finally:
         await event_log.close()

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from enum import Enum
 from typing import assert_never
 
+from services.generator import metrics
 from services.generator import prompt as prompts
 from services.generator.providers import Delta, Finished
 from services.generator.providers.registry import Registry
@@ -117,6 +118,7 @@ class Generation:
             await self.writer.load()
         todo = self._plan(facts)
         log.info("planned", **self.log_fields, plan=type(todo).__name__)
+        metrics.planned(todo, self.writer.state)
         match todo:
             case Settled():
                 return
@@ -179,7 +181,7 @@ class Generation:
         self._usage = self.writer.state.usage
         while True:
             try:
-                finished = await self._attempt(todo)
+                finished = await metrics.attempt(self.request.model, self._attempt(todo))
             except ProviderInterrupted as error:
                 self._interruptions += 1
                 if self._interruptions >= self._settings.attempts_max:
@@ -336,6 +338,7 @@ class Generation:
                 expected = since[-1].sequence if since else await self._newest()
                 continue
             log.info("ended", **(self.log_fields | {"sequence": sequence}), outcome=ended.outcome)
+            metrics.ended(self.request.model, ended)
             return
 
     async def _newest(self) -> Sequence:

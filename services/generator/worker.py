@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import msgspec
 
+from services.generator import metrics
 from services.generator.generation import Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
 from services.generator.titles import Titles
@@ -68,6 +69,10 @@ class Worker:
     def in_flight(self) -> int:
         return len(self._running)
 
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
     # --- taking requests ---------------------------------------------------------------------------
 
     async def _pull(self) -> None:
@@ -118,15 +123,18 @@ class Worker:
             await self._running[answer][1].ack()
         except HandedOver:
             log.info("handed-over", **generation.log_fields)
+            metrics.HANDED_OVER.inc()
             await self._running[answer][1].give_back()
         except (SequenceConflict, TailLost) as error:
             log.warning("fenced", **generation.log_fields, reason=str(error))
+            metrics.FENCED.inc()
         except (LogUnavailable, LogFull) as error:
             # Not acknowledged: the request comes again, here or elsewhere, when the broker is back.
             log.warning("gave-up-for-now", **generation.log_fields, reason=str(error))
         except Exception:
             # The request is redelivered, and counts as a crash there: it never blocks the queue.
             log.exception("generation-crashed", **generation.log_fields)
+            metrics.CRASHES.inc()
             if delivery.delivered >= self._settings.attempts_max:
                 await self._give_up(generation, delivery)
         finally:

@@ -5,6 +5,7 @@ import random as random_
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from services.generator import metrics
 from services.generator.providers import Delta, Finished, Prompt, Provider
 from shared.errors import ProviderUnavailable
 from shared.logging import logger
@@ -35,6 +36,7 @@ async def opened(
             if begun or retry == settings.provider_retries_max:
                 raise
             seconds = wait_seconds(error, retry, settings, random())
+            metrics.PROVIDER_RETRIES.labels(metrics.provider_of(f"{provider.name}/")).inc()
             log.info(
                 "provider-retry",
                 provider=provider.name,
