@@ -114,8 +114,7 @@ class Generation:
 
     async def _run(self) -> None:
         facts = await self._facts_since()
-        if not self.writer.state.sequence:
-            await self.writer.load()
+        await self.writer.load_once()
         todo = self._plan(facts)
         log.info("planned", **self.log_fields, plan=type(todo).__name__)
         metrics.planned(todo, self.writer.state)
@@ -136,8 +135,7 @@ class Generation:
 
     async def give_up(self) -> None:
         """Ends the answer as failed: for a request at which this code itself fails, again and again."""
-        if not self.writer.state.sequence:
-            await self.writer.load()
+        await self.writer.load_once()
         ended = self.writer.state.ended or await self._end_now(EndNow("failed", _INTERNAL))
         await self._write_fact(ended)
 
@@ -249,6 +247,8 @@ class Generation:
     async def _copied(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished | None:
         """Provider to log. Whatever ends the provider's stream, all that it gave is in the log first."""
         self._source = asyncio.create_task(self._receive(deltas))
+        # Not in `_receive`: a task that is cancelled before its first step never comes to its `finally`.
+        self._source.add_done_callback(lambda _: self._pending.wake())
         if self._stop is not None:
             self._source.cancel()
         try:
@@ -271,18 +271,15 @@ class Generation:
 
     async def _receive(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished:
         size = sum(len(part.encode()) for part in (*self.writer.state.text, *self.writer.state.reasoning))
-        try:
-            async with contextlib.aclosing(deltas) as source:
-                async for delta in source:
-                    if isinstance(delta, Finished):
-                        return delta
-                    size += size_of(delta)
-                    if size > self._settings.answer_max_bytes:
-                        return Finished(finish_reason="length")
-                    self._pending.add(delta)
-            raise ProviderInterrupted("the provider's stream stopped without its end")
-        finally:
-            self._pending.wake()
+        async with contextlib.aclosing(deltas) as source:
+            async for delta in source:
+                if isinstance(delta, Finished):
+                    return delta
+                size += size_of(delta)
+                if size > self._settings.answer_max_bytes:
+                    return Finished(finish_reason="length")
+                self._pending.add(delta)
+        raise ProviderInterrupted("the provider's stream stopped without its end")
 
     # --- ending --------------------------------------------------------------------------------------
 

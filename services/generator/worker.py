@@ -116,7 +116,7 @@ class Worker:
     async def _make(self, generation: Generation, delivery: Delivery) -> None:
         answer = generation.request.answer
         try:
-            if delivery.delivered > 1 and await self._somebody_has_it(generation):
+            if await self._somebody_has_it(generation):
                 log.info("still-alive", **generation.log_fields)
                 return
             await generation.run()
@@ -149,8 +149,11 @@ class Worker:
             log.exception("could-not-end", **generation.log_fields)
 
     async def _somebody_has_it(self, generation: Generation) -> bool:
-        """After an outage of the broker everyone is alive, and nothing is to be taken over."""
-        await generation.writer.load()
+        """After an outage of the broker everyone is alive, and nothing is to be taken over.
+
+        Asked also at a first delivery: this process may have slept over it, and another has begun meanwhile.
+        """
+        await generation.writer.load_once()
         state = generation.writer.state
         if not state.under_way or state.worker == self.id:
             return False

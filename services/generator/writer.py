@@ -80,12 +80,19 @@ class AnswerWriter:
         self._answer = answer
         self._patience_seconds = patience_seconds
         self._events: list[tuple[AnswerEvent, Sequence]] = []
+        self._loaded = False
         self.state = AnswerState()
 
     async def load(self) -> None:
         """What other workers wrote. Raises `LogUnavailable`."""
         for stored in await self._log.read(subjects.answer(self._answer), self.state.sequence):
             self._took(decode_answer_event(stored.data), stored.sequence)
+        self._loaded = True
+
+    async def load_once(self) -> None:
+        """As `load`, if that was not done yet. What has come in since is seen by the fence."""
+        if not self._loaded:
+            await self.load()
 
     async def append(self, event: AnswerEvent) -> None:
         """In the log when it returns. Raises `SequenceConflict` when another worker has the answer: stop."""
