@@ -19,6 +19,7 @@ from shared.errors import LogUnavailable
 from shared.events import (
     AnswerEnd,
     AnswerEvent,
+    GenerationEnded,
     GenerationStarted,
     TokenEmitted,
     decode_answer_event,
@@ -46,6 +47,8 @@ class HotAnswer:
         self.size_bytes = 0
         self.watchers = 0
         self.end: tuple[AnswerEnd, Sequence] | None = None
+        self.complete = False
+        """Whether the end on the answer's own subject has come: nothing follows it."""
         self.done = False
         self.stale = False
         self.deleted = False
@@ -70,14 +73,15 @@ class HotAnswer:
             self._attempts.append(event.attempt)
             self._positions.append(len(self.frames))
         self.sequence = sequence
+        self.complete = isinstance(event, GenerationEnded)
         self.events.append(event)
         if frame := sse.frame_of(event):
             self._append(frame)
         return True
 
     def finish(self) -> None:
-        """Appends `done`, if the fact is known and all tokens before it are there."""
-        if self.end is None or self.done or not self.whole or self.last_index < self.end[0].last_index:
+        """Appends `done`, if the fact is known and all before it is there: after the last token a reset may come."""
+        if self.end is None or self.done or not self.whole or not self.complete:
             return
         self.done = True
         self._append(sse.done(*self.end))

@@ -107,8 +107,11 @@ class Streams:
             await self._states.fresh(subjects.chat_of(answer))  # the client knows of an end that we do not
             node = await self.node(answer, owner)
         hot = self._hot_log.get(answer)
-        if hot is None and (end := await self.end_of(node)) is not None:
-            return _opened_end(*end, cursor)
+        if (hot is None or hot.end is None) and (end := await self.end_of(node)) is not None:
+            if hot is None:
+                return _opened_end(*end, cursor)
+            # The followers of this process began after its fact, and before its tokens: none will tell the hot log.
+            self._hot_log.ended(*end)
         if hot is None:
             hot = await self._hot_log.read(answer)
         return await self._opened_hot(hot, cursor)

@@ -124,7 +124,7 @@ def make_hot_log(**settings: Any) -> HotLog:
     return HotLog(None, Settings(**settings))  # type: ignore[arg-type] # reads need a log, these tests do not read
 
 
-async def test_done_comes_only_after_the_fact_and_after_the_last_token() -> None:
+async def test_done_comes_only_after_the_fact_and_after_all_that_came_before_it() -> None:
     hot_log = make_hot_log()
     hot_log.tokens(stored(examples.started(), 1))
     answer = hot_log.get(examples.answer())
@@ -132,6 +132,8 @@ async def test_done_comes_only_after_the_fact_and_after_the_last_token() -> None
     hot_log.ended(examples.answer_completed(1, "word1 "), Sequence(7))
     assert b"event: done" not in b"".join(answer.frames)
     hot_log.tokens(stored(examples.token(1), 2))
+    assert b"event: done" not in b"".join(answer.frames), "a reset may still come"
+    hot_log.tokens(stored(examples.ended(), 3))
     assert answer.frames[-1].startswith(b"id: 1.end\nevent: done\n")
     assert b'"cursor":"c7"' in answer.frames[-1]
 
