@@ -134,9 +134,10 @@ class Projector:
             check_incarnation(checkpoint, position.created, position.last)
 
     async def _checkpoint(self, schema: str) -> Checkpoint:
-        position = await self._log.position(subjects.CHATS)
         async with self._pool.acquire() as connection:
             checkpoint = await read_checkpoint(connection, schema)
+            # Asked after the checkpoint was read: what another projector folds meanwhile is no lost tail.
+            position = await self._log.position(subjects.CHATS)
             if checkpoint is None:
                 checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
                 await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
