@@ -6,7 +6,6 @@ log is read on from the expected sequence, from the leader, and if one of the ev
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 from shared import subjects
@@ -67,7 +66,8 @@ async def _settled(
     patience_seconds: float,
     waited_for: tuple[type[UnspoolError], ...],
 ) -> Sequence:
-    deadline = time.monotonic() + patience_seconds
+    now = asyncio.get_running_loop().time
+    deadline = now() + patience_seconds
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
@@ -76,7 +76,7 @@ async def _settled(
             except SequenceConflict:
                 return await _ours(log, scope, data, expected)
         except waited_for:
-            if time.monotonic() + wait > deadline:
+            if now() + wait > deadline:
                 raise
         await asyncio.sleep(wait)
         wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
