@@ -21,7 +21,7 @@ class Queue(Struct, frozen=True, kw_only=True):
     """When the broker said so, by its own clock."""
 
 
-class _Delivered(Struct):
+class _Delivered(Struct, frozen=True):
     stream_seq: Sequence = Sequence(0)
 
 
