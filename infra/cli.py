@@ -187,6 +187,22 @@ def chaos(context: click.Context, minutes: float, seed: int | None, people: int)
     context.exit(main(minutes, seed, people))
 
 
+@commands.command()
+@click.option("--cluster", is_flag=True, help="Certificates for compose.cluster.yaml, too.")
+@click.option(
+    "--directory",
+    metavar="DIR",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="Default: infra/ of this checkout, where compose looks.",
+)
+@click.pass_context
+def init(context: click.Context, *, cluster: bool, directory: Path | None) -> None:
+    """Write the secrets that `docker compose -f infra/compose.yaml up` asks for: random, once."""
+    from infra.init import DEFAULT_PATH, main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(directory or DEFAULT_PATH.parent, cluster=cluster))
+
+
 @commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
 @click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

@@ -12,6 +12,7 @@ decides.
 import asyncio
 import base64
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
@@ -27,7 +28,7 @@ from nats.js import api
 from nats.js.manager import JetStreamManager
 
 from shared import metrics, queue, subjects
-from shared.errors import LogFull, LogUnavailable, SequenceConflict
+from shared.errors import ConfigurationError, LogFull, LogUnavailable, SequenceConflict
 from shared.logging import logger
 from shared.settings import Settings
 from shared.stored import Position, PushFeed, Stored
@@ -514,6 +515,7 @@ async def _connect(settings: Settings, name: str) -> Client:
                 pending_size=0,
                 ping_interval=5,
                 max_outstanding_pings=2,
+                tls=_trust(settings),
             )
     except BaseException:
         await _quietly(client.close())
@@ -521,9 +523,18 @@ async def _connect(settings: Settings, name: str) -> Client:
     return client
 
 
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}:{parts.port or 4222}"
+def _trust(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.nats_ca:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.nats_ca)
+    except OSError as error:  # an SSLError is one
+        raise ConfigurationError(f"settings: nats_ca: {settings.nats_ca}: {error.strerror}") from error
+
+
+def _without_secrets(urls: str) -> str:
+    parts = [urlsplit(url) for url in urls.split(",")]
+    return ", ".join(f"{part.scheme}://{part.hostname}:{part.port or 4222}" for part in parts)
 
 
 def _reason(error: Exception) -> str:

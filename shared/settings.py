@@ -41,6 +41,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     # where things are
     nats_url: str = "nats://127.0.0.1:4222"
+    nats_ca: str = ""
+    """A file with the authority that certifies NATS, with `tls://` URLs. Unset: those that the system trusts."""
     postgres_url: str = "postgresql://127.0.0.1:5432/unspool"
     host: str = "127.0.0.1"
     port: int = 8000
