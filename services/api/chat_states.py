@@ -11,6 +11,7 @@ import msgspec
 from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
 from shared.chat import ChatState, evolve
+from shared.errors import LogUnavailable
 from shared.events import ChatDeleted, Fact, decode_fact
 from shared.log import EventLog
 from shared.logging import logger
@@ -73,13 +74,26 @@ class ChatStates:
             state, folded = await self._reads.chat_state(chat)
         except ReadModelUnavailable:
             return await self._replayed(chat)
-        if self._follows_after is None or folded < self._follows_after:
+        behind = self._follows_after is None or folded < self._follows_after
+        if behind or await self._hold_what_was_lost(folded):
             return await self._replayed(chat)
         state.sequence = Sequence(state.sequence)
         for stored in self._held:
             if stored.sequence > folded and _chat_of(stored) == chat:
                 _apply(state, stored, _decoded(stored))
         return self._keep(state)
+
+    async def _hold_what_was_lost(self, folded: Sequence) -> bool:
+        """Whether the rows hold what the log has lost. That they are a little ahead of this follower is nothing."""
+        seen = self._held[-1].sequence if self._held else self._follows_after or 0
+        if folded <= seen:
+            return False
+        try:
+            return folded > (await self._log.position(subjects.CHATS)).last
+        except (
+            LogUnavailable
+        ):  # it cannot be told; when the log is back, and is shorter, `rewound` empties the cache
+            return False
 
     async def fresh(self, chat: ChatId) -> ChatState:
         """As the leader has it. Raises `LogUnavailable`."""

@@ -27,7 +27,8 @@ from shared.subjects import Sequence
 
 log = logger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_TRIES_UNTIL_WELL = 3
 _LOCK = 0x756E7370  # "unsp": one projector for this database
 _MIGRATION_LOCK = _LOCK + 1
 UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -46,6 +47,8 @@ class Checkpoint(Struct, frozen=True):
     position: Sequence
     created: str
     version: int
+    mark: str = ""
+    """`mark_of` the fact at `position`; empty at the beginning."""
 
 
 class Projector:
@@ -58,6 +61,9 @@ class Projector:
         self.state: Literal["standby", "active", "stopped"] = "standby"
         self.reason = ""
         self.position = Sequence(0)
+        self._doubtful = False
+        """Whether the log was away since the checkpoint was held against it."""
+        log_.on_reconnect(self._log_is_back)
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
 
@@ -81,7 +87,12 @@ class Projector:
     async def _only_one(self) -> AsyncIterator[None]:
         async with self._pool.acquire() as connection:
             await migrate(connection)
-            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):  # noqa: ASYNC110 - another process gives no signal
+            tries = 0
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                tries += 1
+                # Who stops as this one did gives the lock back at once; who keeps it is at work, and all is well.
+                if self.state == "stopped" and tries >= _TRIES_UNTIL_WELL:
+                    self.state, self.reason = "standby", ""
                 await asyncio.sleep(self._settings.projector_retry_seconds)
             try:
                 yield
@@ -89,7 +100,11 @@ class Projector:
                 with contextlib.suppress(*GOING, asyncpg.InterfaceError):
                     await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
+    def _log_is_back(self) -> None:
+        self._doubtful = True
+
     async def _project(self) -> None:
+        self._doubtful = False
         checkpoint = await self._checkpoint(LIVE)
         self.position = checkpoint.position
         self.state, self.reason = "active", ""
@@ -99,6 +114,10 @@ class Projector:
             batch = await self._log.scan(
                 subjects.CHATS, checkpoint.position, self._settings.projector_batch_max
             )
+            if self._doubtful:  # it may have come back without its tail, and have grown since
+                self._doubtful = False
+                checkpoint = await self._checkpoint(LIVE)
+                continue
             if not batch:
                 await self._wait_for_news(checkpoint)
                 continue
@@ -142,7 +161,24 @@ class Projector:
                 checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
                 await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
         check_incarnation(checkpoint, position.created, position.last)
+        await self._check_last_folded(checkpoint)
         return checkpoint
+
+    async def _check_last_folded(self, checkpoint: Checkpoint) -> None:
+        """A log that lost its tail may have grown past the checkpoint: another fact has the sequence then."""
+        if not checkpoint.mark:
+            return
+        for found in await self._log.scan(subjects.CHATS, Sequence(checkpoint.position - 1), 1):
+            if found.sequence == checkpoint.position and mark_of(found) != checkpoint.mark:
+                raise ProjectorStopped(
+                    f"the fact at sequence {checkpoint.position} is not the one that was folded: the log lost its "
+                    "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
+                )
+
+
+def mark_of(stored: Stored) -> str:
+    """The broker's time tells a fact from any other that may get its sequence."""
+    return f"{stored.sequence}@{stored.time.isoformat()}"
 
 
 def check_incarnation(checkpoint: Checkpoint, created: str, last: Sequence) -> None:
@@ -179,7 +215,9 @@ async def make_schema(connection: asyncpg.Connection, schema: str) -> None:
 
 async def read_checkpoint(connection: asyncpg.Connection, schema: str) -> Checkpoint | None:
     row = await connection.fetchrow(statements(schema)["checkpoint"])
-    return Checkpoint(Sequence(row["position"]), row["created"], row["version"]) if row else None
+    if row is None:
+        return None
+    return Checkpoint(Sequence(row["position"]), row["created"], row["version"], row["mark"])
 
 
 async def fold_batch(
@@ -193,7 +231,8 @@ async def fold_batch(
     named = statements(schema)
     reached = checkpoint
     if known:
-        reached = msgspec.structs.replace(checkpoint, position=known[-1][0].sequence)
+        last = known[-1][0]
+        reached = msgspec.structs.replace(checkpoint, position=last.sequence, mark=mark_of(last))
         async with connection.transaction():
             # First, so that a zombie fails before it writes a row, and a rebuild's swap waits for us.
             moved = await connection.execute(
@@ -201,6 +240,7 @@ async def fold_batch(
             )
             if moved != "UPDATE 1":
                 raise CheckpointMoved(f"{schema} is no longer at {checkpoint.position}")
+            await connection.execute(named["mark"], reached.mark)
             for stored, fact in known:
                 for name, arguments in project(fact, stored.sequence, stored.time):
                     await connection.execute(named[name], *arguments)

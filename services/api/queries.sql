@@ -1,7 +1,7 @@
 -- Every statement by its name: `-- name: NAME`, up to the next one. `{schema}` as in schema.sql.
 
 -- name: checkpoint
-SELECT position, created, version FROM {schema}.checkpoint
+SELECT position, created, version, mark FROM {schema}.checkpoint
 
 -- name: begin
 INSERT INTO {schema}.checkpoint (position, created, version) VALUES (0, $1, $2)
@@ -9,6 +9,10 @@ INSERT INTO {schema}.checkpoint (position, created, version) VALUES (0, $1, $2)
 -- The compare-and-set that makes a zombie projector fail: it moves only from where this one read it.
 -- name: advance
 UPDATE {schema}.checkpoint SET position = $2 WHERE position = $1 AND created = $3
+
+-- In the transaction of `advance`.
+-- name: mark
+UPDATE {schema}.checkpoint SET mark = $1
 
 -- name: chat-created
 INSERT INTO {schema}.chats

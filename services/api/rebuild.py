@@ -26,8 +26,8 @@ from shared.subjects import Sequence
 
 log = logger(__name__)
 
-_REBUILD_LOCK = 0x756E7372
-"""One rebuild of a database at a time."""
+REBUILD_LOCK = 0x756E7372
+"""One rebuild of a database at a time, and none while it is verified."""
 
 
 class RebuildRefused(UnspoolError):
@@ -59,8 +59,8 @@ async def rebuild_once(settings: Settings) -> Sequence:
 
 async def rebuild(event_log: EventLog, connection: asyncpg.Connection, settings: Settings) -> Sequence:
     """Returns the sequence up to which the new rows are folded. What fails before the swap leaves all as it was."""
-    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _REBUILD_LOCK):
-        raise RebuildRefused("another rebuild is under way")
+    if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
+        raise RebuildRefused("another rebuild is under way, or `unspool verify`")
     try:
         await migrate(connection)
         checkpoint = await _begun(event_log, connection)
@@ -69,7 +69,7 @@ async def rebuild(event_log: EventLog, connection: asyncpg.Connection, settings:
         )
         return await _swapped(event_log, connection, checkpoint, settings)
     finally:
-        await connection.execute("SELECT pg_advisory_unlock($1)", _REBUILD_LOCK)
+        await connection.execute("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
 async def _begun(event_log: EventLog, connection: asyncpg.Connection) -> Checkpoint:
@@ -113,7 +113,9 @@ async def _swapped(
         await connection.execute(f"SELECT FROM {LIVE}.checkpoint FOR UPDATE")
         checkpoint = await _caught_up(event_log, connection, checkpoint, settings, 0)
         live = await read_checkpoint(connection, LIVE)
-        if live and live.created == checkpoint.created and live.position > checkpoint.position:
+        last = (await event_log.position(subjects.CHATS)).last
+        # Live rows that are ahead of the log itself are of a tail that it lost: those are to go.
+        if live and live.created == checkpoint.created and checkpoint.position < min(live.position, last):
             raise CheckpointMoved("the log could not be read as far as the live rows have come; try again")
         await connection.execute(f"ALTER SCHEMA {LIVE} RENAME TO {RETIRED}")
         await connection.execute(f"ALTER SCHEMA {BUILDING} RENAME TO {LIVE}")

@@ -6,7 +6,8 @@ CREATE TABLE {schema}.checkpoint (
     single   boolean PRIMARY KEY DEFAULT true CHECK (single),
     position bigint NOT NULL,       -- CHATS is folded up to here
     created  text   NOT NULL,       -- the incarnation of CHATS that was folded
-    version  integer NOT NULL       -- of this schema
+    version  integer NOT NULL,      -- of this schema
+    mark     text NOT NULL DEFAULT '' -- of the fact at `position`: tells it from another that got its sequence
 );
 
 CREATE TABLE {schema}.chats (

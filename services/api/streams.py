@@ -94,7 +94,7 @@ class Streams:
             return None
         (stored,) = await self._log.fetch(subjects.CHATS, [node.ended])
         fact = decode_fact(stored.data) if stored else None
-        if not isinstance(fact, AnswerCompleted | AnswerFailed | AnswerCancelled):
+        if not isinstance(fact, AnswerCompleted | AnswerFailed | AnswerCancelled) or fact.answer != node.id:
             raise NotFound("answer", node.id)
         return fact, node.ended
 
