@@ -1,0 +1,91 @@
+"""JetStream's rules, without its network: streams, conditions, duplicates, purges, and the loss of a tail.
+
+Everything here happens at one moment of virtual time, at the leader. What the network makes of it is in `log.py`.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from shared import subjects
+from shared.errors import SequenceConflict
+from shared.stored import Position, Stored
+from shared.subjects import Sequence
+from tests.simulation.consumers import PullConsumer, PushConsumer
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.storage import Stream
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Broker:
+    """The server. `away`: nobody reaches it. `stored` is told of each message that gets in, and who sent it."""
+
+    def __init__(self, loop: SimLoop, ack_wait_seconds: float) -> None:
+        self.loop = loop
+        self.process = Process("broker")
+        self.away = False
+        self.streams = {name: Stream(name) for name in (subjects.CHATS, subjects.TOKENS)}
+        chats = self.streams[subjects.CHATS]
+        self.queues = {
+            subjects.GENERATORS: PullConsumer(loop, self.process, chats, subjects.REQUESTS, ack_wait_seconds),
+            subjects.TITLES: PullConsumer(loop, self.process, chats, subjects.ENDS, ack_wait_seconds),
+        }
+        self.pushes: dict[PushConsumer, None] = {}
+        self.listeners: dict[str, tuple[Process, Callable[[str], str]]] = {}
+        self.reconnects: list[tuple[Process, Callable[[], None]]] = []
+        self.stored: Callable[[Stored, Process], None] = lambda _stored, _by: None
+        self.purged: Callable[[str], None] = lambda _subject: None
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(microseconds=round(self.loop.time() * 1e6))
+
+    def publish(
+        self, by: Process, subject: str, data: bytes, expected: Sequence, scope: str, id_: str
+    ) -> Sequence:
+        """As measured: the condition first (also for a retry of what had succeeded), then the id."""
+        stream = self.streams[subjects.stream_of(subject)]
+        newest = stream.last(scope)
+        if (newest.sequence if newest else 0) != expected or (id_ and id_ in stream.ids):
+            raise SequenceConflict(subject, expected)
+        stored = stream.append(subject, data, self.now(), id_)
+        self.stored(stored, by)
+        for push in list(self.pushes):
+            push.offer(stored)
+        for queue in self.queues.values():
+            if queue.stream is stream:
+                queue.pump()
+        return stored.sequence
+
+    def purge(self, subject: str, before: Sequence | None) -> None:
+        stream = self.streams[subjects.stream_of(subject)]
+        gone = [one for one in stream.on(subject) if before is None or one.sequence < before]
+        stream.remove(gone)
+        self.purged(subject)
+
+    def position(self, stream: str) -> Position:
+        held = self.streams[stream]
+        first = next(iter(held.messages), Sequence(held.last_sequence + 1))
+        return Position(first, held.last_sequence, "the only one")
+
+    # --- what befalls it ----------------------------------------------------------------------------------
+
+    def go_away(self) -> None:
+        self.away = True
+
+    def come_back(self, *, restarted: bool) -> None:
+        """All reconnect; a restart has forgotten the consumers that lived in memory."""
+        self.away = False
+        if restarted:
+            for push in list(self.pushes):
+                push.gone = True
+            self.pushes.clear()
+        for process, tell in self.reconnects:
+            self.loop.call_soon(tell, context=process.context)
+        for queue in self.queues.values():
+            queue.pump()
+
+    def lose_tail(self, chats: int, tokens: int) -> None:
+        for name, count in ((subjects.CHATS, chats), (subjects.TOKENS, tokens)):
+            self.streams[name].lose_tail(count)
+        for queue in self.queues.values():
+            queue.forget_after(self.streams[subjects.CHATS].last_sequence)

@@ -1,0 +1,136 @@
+"""The services, broken on purpose: what the simulation must not let pass."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from services.api import projector
+from services.api.hot_log import HotAnswer
+from services.api.projections import project
+from services.api.projector import Checkpoint, _decoded
+from services.api.sse import Cursor
+from services.api.statements import statements
+from services.generator.generation import Generation
+from services.generator.worker import Worker
+from services.generator.writer import AnswerWriter
+from shared import append, subjects
+from shared.answer import end_fact
+from shared.append import append_answer_event
+from shared.errors import SequenceConflict, TailLost
+from shared.events import AnswerEvent, GenerationEnded
+from shared.log import Delivery
+from shared.stored import Stored
+from shared.subjects import Sequence
+from tests import examples
+from tests.simulation.broker import Broker
+
+Break = Callable[[pytest.MonkeyPatch], None]
+
+
+def without_fencing(patch: pytest.MonkeyPatch) -> None:
+    """Tokens are published without the sequence that they expect."""
+    real = Broker.publish
+
+    def publish(self: Broker, by: Any, subject: str, data: bytes, expected: Sequence, *rest: Any) -> Sequence:
+        stream = subjects.stream_of(subject)
+        if stream == subjects.TOKENS:
+            newest = self.streams[stream].last(subject)
+            expected = newest.sequence if newest else Sequence(0)
+        return real(self, by, subject, data, expected, *rest)
+
+    patch.setattr(Broker, "publish", publish)
+
+
+def acknowledgement_before_the_end(patch: pytest.MonkeyPatch) -> None:
+    real = Worker._make
+
+    async def make(self: Worker, generation: Generation, delivery: Delivery) -> None:
+        await delivery.ack()
+        await real(self, generation, delivery)
+
+    patch.setattr(Worker, "_make", make)
+
+
+def retry_without_is_it_mine(patch: pytest.MonkeyPatch) -> None:
+    async def ours(_log: Any, scope: str, _data: bytes, expected: Sequence) -> Sequence:
+        raise SequenceConflict(scope, expected)
+
+    patch.setattr(append, "_ours", ours)
+
+
+def checkpoint_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
+    async def fold_batch(
+        connection: Any, schema: str, checkpoint: Checkpoint, batch: list[Stored]
+    ) -> Checkpoint:
+        known, _ = _decoded(batch)
+        named, reached = statements(schema), batch[-1].sequence
+        await connection.execute(named["advance"], checkpoint.position, reached, checkpoint.created)
+        async with connection.transaction():
+            for stored, fact in known:
+                for name, arguments in project(fact, stored.sequence, stored.time):
+                    await connection.execute(named[name], *arguments)
+        return Checkpoint(reached, checkpoint.created, checkpoint.version)
+
+    patch.setattr(projector, "fold_batch", fold_batch)
+
+
+def resume_off_by_one(patch: pytest.MonkeyPatch) -> None:
+    real = HotAnswer.position_after
+
+    def position_after(self: HotAnswer, cursor: Cursor) -> int | None:
+        found = real(self, cursor)
+        return None if found is None else found - 1
+
+    patch.setattr(HotAnswer, "position_after", position_after)
+
+
+def takeover_without_the_question(patch: pytest.MonkeyPatch) -> None:
+    async def nobody(_self: Worker, _generation: Generation) -> bool:
+        return False
+
+    patch.setattr(Worker, "_somebody_has_it", nobody)
+
+
+def done_before_the_fact(patch: pytest.MonkeyPatch) -> None:
+    """The end on the answer's own subject is taken for the end."""
+    real = HotAnswer.add
+
+    def add(self: HotAnswer, event: AnswerEvent, sequence: Sequence) -> bool:
+        whole = real(self, event, sequence)
+        if whole and isinstance(event, GenerationEnded):
+            self.end = end_fact(examples.message_requested(), self.state(), event), sequence
+            self.finish()
+        return whole
+
+    patch.setattr(HotAnswer, "add", add)
+
+
+def deleted_chat_brought_back(patch: pytest.MonkeyPatch) -> None:
+    """The writer takes the purge of its tokens for a loss, and restores them."""
+
+    async def appended(self: AnswerWriter, event: AnswerEvent) -> None:
+        while True:
+            try:
+                sequence = await append_answer_event(
+                    self._log, self._answer, event, self.state.sequence, self._patience_seconds
+                )
+            except TailLost as lost:
+                await self._restore(lost)
+                continue
+            self._took(event, sequence)
+            return
+
+    patch.setattr(AnswerWriter, "append", appended)
+
+
+MUTANTS: tuple[Break, ...] = (
+    without_fencing,
+    acknowledgement_before_the_end,
+    retry_without_is_it_mine,
+    checkpoint_outside_the_transaction,
+    resume_off_by_one,
+    takeover_without_the_question,
+    done_before_the_fact,
+    deleted_chat_brought_back,
+)

@@ -1,0 +1,68 @@
+"""What the network does to a call, as the seed has it: late, lost on the way there, lost on the way back, or torn
+apart by the death of the caller in its very middle.
+"""
+
+import random
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from tests.simulation.loop import Process
+
+
+class Weather(Struct):
+    """Chances per call or delivery. All zero: calm."""
+
+    lost: float = 0.0
+    ack_lost: float = 0.0
+    late: float = 0.0
+    delivery_lost: float = 0.0
+    slow: float = 0.0
+    crash: float = 0.0
+    """Of the caller, before, while or after the call is served."""
+
+
+class Fate(Struct, frozen=True):
+    """`there` None: it never arrives. `back` None: its answer never does."""
+
+    there: float | None
+    back: float | None
+
+
+CALM = Weather()
+
+
+class Network:
+    def __init__(self, random_: random.Random) -> None:
+        self._random = random_
+        self.weather = CALM
+        self.torn_down = False
+        """The run is over: every call fails at once."""
+        self.strike: Callable[[Process], None] = lambda _process: None
+        """Kills or freezes a process, if the plan of the run allows another fault."""
+
+    def latency(self) -> float:
+        chance = self._random.random
+        return 0.05 + chance() if chance() < self.weather.slow else 0.0002 + chance() * 0.003
+
+    def delivery(self) -> float | None:
+        """Of a push consumer's message; None when it is dropped."""
+        if self.weather.delivery_lost and self._random.random() < self.weather.delivery_lost:
+            return None
+        return self.latency()
+
+    def fate(self, timeout: float) -> Fate:
+        weather, chance = self.weather, self._random.random()
+        if chance < weather.lost:
+            return Fate(None, None)
+        chance -= weather.lost
+        if chance < weather.ack_lost:
+            return Fate(self.latency(), None)
+        chance -= weather.ack_lost
+        if chance < weather.late:  # it arrives when its sender has long given up, or is just about to
+            return Fate(timeout * (0.5 + self._random.random()), self.latency())
+        return Fate(self.latency(), self.latency())
+
+    def maybe_strike(self, process: Process) -> None:
+        if self.weather.crash and self._random.random() < self.weather.crash:
+            self.strike(process)

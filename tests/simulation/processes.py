@@ -1,0 +1,124 @@
+"""The processes of a deployment: what `services/*/__main__.py` and `app.running` start, over simulated servers."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from services.api import app
+from services.generator.providers.registry import Registered, Registry
+from services.generator.worker import Worker
+from shared.log import EventLog
+from shared.settings import Settings
+from shared.subjects import AnswerId
+from tests.simulation.broker import Broker
+from tests.simulation.checker import Checker
+from tests.simulation.log import SimLog
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.network import Network
+from tests.simulation.postgres import Postgres, SimPool
+from tests.simulation.provider import Moods, SimProvider
+from tests.simulation.trace import Trace
+
+
+class Machine:
+    """What all processes stand on."""
+
+    def __init__(
+        self, random_: random.Random, loop: SimLoop, settings: Settings, moods: Moods, trace: Trace
+    ) -> None:
+        self.random = random_
+        self.trace = trace
+        self.loop = loop
+        self.settings = settings
+        self.moods = moods
+        self.broker = Broker(loop, settings.ack_wait_seconds)
+        self.network = Network(random_)
+        self.postgres = Postgres(loop, self.network)
+        self.checker = Checker(self.broker, loop.failures.append, settings.attempts_max, trace)
+
+    def log_of(self, process: Process) -> EventLog:
+        log = SimLog(self.broker, self.network, process, self.settings)
+        log.asked_in_vain = lambda answer: self.checker.asked_in_vain(answer, process)
+        return cast(EventLog, log)
+
+
+class SimWorker:
+    """A generator process."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.process = Process(name)
+        self._machine = machine
+        loop, checker = machine.loop, machine.checker
+
+        def called(model: str, prefill: str) -> None:
+            checker.called(self.process, model, prefill)
+
+        provider = SimProvider(machine.random, machine.moods, called)
+        self.worker = Worker(machine.log_of(self.process), Registry([Registered(provider)]), machine.settings)
+        self.worker.id = name
+        loop.spawn(self.process, self._serve())
+
+    async def _serve(self) -> None:
+        await _guarded(self._machine, self.worker.serve)
+        if not self._machine.network.torn_down:
+            self._machine.loop.kill(self.process)  # the process exits; what it left running goes with it
+
+    def holds(self, answer: AnswerId) -> bool:
+        return (
+            self.process.runs
+            and not self.worker._stopping.is_set()
+            and self.worker._answer_question(answer) == "yes"
+        )
+
+
+class SimApi:
+    """An API replica, with the projector in it."""
+
+    def __init__(self, machine: Machine, name: str) -> None:
+        self.process = Process(name)
+        self.connections: dict[asyncio.Future[Any], None] = {}
+        """Of clients: they are cut when the process dies."""
+        self._machine = machine
+        pool = SimPool(machine.postgres, self.process)
+        self.here = app._context(machine.settings, machine.log_of(self.process), pool)
+        assert self.here.projector is not None
+        parts = (self.here.facts_follower.run, self.here.tokens_follower.run, self.here.hot_log.fill)
+        for part in (*parts, self.here.projector.run):
+            machine.loop.spawn(self.process, _guarded(machine, part))
+
+    def serve(self, handle: Callable[[], Coroutine[Any, Any, Any]]) -> "asyncio.Future[Any]":
+        """One call of a client: its result, or `Reset` when the process dies under it."""
+        loop = self._machine.loop
+        reply = loop.create_future()
+        self.connections[reply] = None
+        loop.spawn(self.process, self._handled(handle, reply))
+        return reply
+
+    async def _handled(
+        self, handle: Callable[[], Coroutine[Any, Any, Any]], reply: "asyncio.Future[Any]"
+    ) -> None:
+        try:
+            result = await handle()
+        except Exception as error:  # noqa: BLE001 - it is the client's
+            result = error
+        self.connections.pop(reply, None)
+        if not reply.done():
+            reply.set_result(result)
+
+    def reset_connections(self) -> None:
+        for reply in self.connections:
+            if not reply.done():
+                reply.set_result(Reset())
+        self.connections.clear()
+
+
+class Reset(Exception):
+    """The connection is gone; whether the call was done is not known."""
+
+
+async def _guarded(machine: Machine, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    try:
+        await part()
+    except Exception as error:  # noqa: BLE001 - a part that is to run for ever has failed
+        machine.loop.failures.append(f"a part of a process failed: {error!r}")

@@ -1,0 +1,58 @@
+"""A stream as JetStream keeps it: messages by sequence, looked up by subject."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from shared.stored import Stored
+from shared.subjects import Sequence
+
+
+def matches(pattern: str, subject: str) -> bool:
+    if pattern == subject:
+        return True
+    if "*" not in pattern:
+        return False
+    wanted, given = pattern.split("."), subject.split(".")
+    return len(wanted) == len(given) and all(w in {"*", g} for w, g in zip(wanted, given, strict=True))
+
+
+class Stream:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.messages: dict[Sequence, Stored] = {}
+        self.last_sequence = Sequence(0)
+        self.ids: dict[str, Sequence] = {}
+        self._by_chat: dict[str, list[Stored]] = {}
+
+    def on(self, pattern: str) -> list[Stored]:
+        """What is stored on a subject or wildcard, in order."""
+        chat = pattern.split(".")[1]
+        held: Iterable[Stored] = self.messages.values() if chat == "*" else self._by_chat.get(chat, ())
+        return [one for one in held if matches(pattern, one.subject)]
+
+    def last(self, pattern: str) -> Stored | None:
+        found = self.on(pattern)
+        return found[-1] if found else None
+
+    def append(self, subject: str, data: bytes, time: datetime, id_: str) -> Stored:
+        self.last_sequence = Sequence(self.last_sequence + 1)
+        stored = Stored(subject, self.last_sequence, time, data)
+        self.messages[stored.sequence] = stored
+        self._by_chat.setdefault(subject.split(".")[1], []).append(stored)
+        if id_:
+            self.ids[id_] = stored.sequence
+        return stored
+
+    def remove(self, gone: Iterable[Stored]) -> None:
+        for one in gone:
+            del self.messages[one.sequence]
+            self._by_chat[one.subject.split(".")[1]].remove(one)
+
+    def lose_tail(self, count: int) -> list[Stored]:
+        """A power cut: the newest are gone, and their sequences will be used again."""
+        lost = list(self.messages.values())[-count:] if count else []
+        self.remove(lost)
+        if lost:
+            self.last_sequence = Sequence(lost[0].sequence - 1)
+            self.ids = {id_: at for id_, at in self.ids.items() if at <= self.last_sequence}
+        return lost
