@@ -179,12 +179,18 @@ def replay(
     "--seed", metavar="N", type=int, help="Of the faults and of the load. Default: a new one, printed."
 )
 @click.option("--people", metavar="N", type=PROCESSES, default=10, help="Clients at once. Default: 10.")
+@click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where data and logs of the run stay. Default: a temporary directory, removed afterwards.",
+)
 @click.pass_context
-def chaos(context: click.Context, minutes: float, seed: int | None, people: int) -> None:
+def chaos(context: click.Context, minutes: float, seed: int | None, people: int, data: Path | None) -> None:
     """Kill, stop and restart everything under load, on servers of its own, and check that nothing was lost."""
     from infra.chaos.run import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(minutes, seed, people))
+    context.exit(main(minutes, seed, people, data))
 
 
 @commands.command()

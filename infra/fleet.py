@@ -155,6 +155,11 @@ class Process:
     def running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def status(self) -> int | None:
+        """How it ended: its exit status, or the signal as a negative number. None while it runs."""
+        return self._process.returncode if self._process else None
+
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 

@@ -13,6 +13,8 @@ from infra.chaos.witness import Witness
 from infra.fleet import Process, ServerProcess
 
 KEEPER_SECONDS = 0.2
+LOG_LINES_SHOWN = 4
+LINE_CHARS_SHOWN = 300
 WINDOW_SECONDS_MIN = 1.0
 """What a fault does to calls may be seen a little after it."""
 
@@ -122,7 +124,9 @@ class Faults:
             await asyncio.sleep(KEEPER_SECONDS)
             for process in self._stage.services:
                 if not process.running and process.name not in self._in_hand:
-                    self.ended_alone.append(f"{process.name}: {_last_line(process)}")
+                    self.ended_alone.append(
+                        f"{process.name}: status {process.status}\n{_last_lines(process)}"
+                    )
                     await process.start()
 
 
@@ -132,9 +136,9 @@ async def _server(server: ServerProcess, fault: Fault) -> None:
     await server.start()
 
 
-def _last_line(process: Process) -> str:
-    lines = process.log().strip().splitlines()
-    return lines[-1][-200:] if lines else ""
+def _last_lines(process: Process) -> str:
+    lines = process.log().strip().splitlines()[-LOG_LINES_SHOWN:]
+    return "\n".join(f"    {line[:LINE_CHARS_SHOWN]}" for line in lines)
 
 
 def _now() -> float:

@@ -67,7 +67,16 @@ class Report(Struct):
         rows = [_shares(name, calls.get(name, []), operations.get(name, [])) for name in names]
         rows.append(_shares("all", self.witness.calls, self.witness.operations))
         head = ("calls during", "calls", "right in 1.5 s", "POST", "GET", "stream", "with retries")
-        return f"Availability; {PROMISED:.1%} is what operators promise:\n\n" + _table(head, rows)
+        promised = f"Availability; {PROMISED:.1%} is what operators promise:\n\n"
+        return promised + _table(head, rows) + self._failed_in_the_calm(calls.get(CALM, []))
+
+    def _failed_in_the_calm(self, calm: Sequence[Call]) -> str:
+        failed = [call for call in calm if not call.right]
+        begun = [window.began for window in self.windows]
+        caught = sum(any(one.began <= at <= one.began + one.seconds for at in begun) for one in failed)
+        return (
+            f"\n\nOf {len(failed)} calls that failed in the calm, {caught} were under way when a fault began."
+        )
 
     def _ended_alone(self) -> str:
         return (

@@ -1,6 +1,7 @@
 """`unspool chaos`: the stage is set, people chat, faults come, all is put right, and what is left is checked."""
 
 import asyncio
+import contextlib
 import secrets
 from pathlib import Path
 
@@ -34,15 +35,22 @@ class Options(Struct, frozen=True, kw_only=True):
     ack_wait_seconds: float = 3.0
 
 
-def main(minutes: float, seed: int | None, people: int) -> int:
-    """Prints the report. Returns 1 if there is anything that must not be."""
+def main(minutes: float, seed: int | None, people: int, data: Path | None) -> int:
+    """Prints the report. Returns 1 if there is anything that must not be. `data`: kept, for who wants to look on."""
     seed = secrets.randbelow(2**32) if seed is None else seed
     options = Options(seconds=minutes * 60, seed=seed, people=people)
     print(f"chaos for {minutes:g} minutes, seed {seed}", flush=True)
-    with temporary_data("unspool-chaos-") as directory:
+    with _directory(data) as directory:
         report = asyncio.run(run(options, directory))
     print(report.text(), flush=True)
     return 1 if report.findings else 0
+
+
+def _directory(data: Path | None) -> contextlib.AbstractContextManager[Path]:
+    if data is None:
+        return temporary_data("unspool-chaos-")
+    data.mkdir(parents=True, exist_ok=True)
+    return contextlib.nullcontext(data.absolute())
 
 
 async def run(options: Options, directory: Path) -> Report:
