@@ -10,6 +10,7 @@ import msgspec
 from fastapi import FastAPI
 
 from services.api import problems, routes_answers, routes_chats, routes_events, routes_platform
+from services.api.answer_times import AnswerTimes
 from services.api.body_limit import BodyLimit
 from services.api.catalogue import Catalogue
 from services.api.chat_states import ChatStates
@@ -19,7 +20,9 @@ from services.api.feed import Feed
 from services.api.hot_log import HotLog
 from services.api.orphans import Orphans
 from services.api.projector import GOING, Projector, migrate
+from services.api.readings import Readings
 from services.api.reads import Reads
+from services.api.request_metrics import RequestMetrics
 from services.api.streams import Streams
 from shared import subjects
 from shared.errors import ConfigurationError
@@ -48,6 +51,7 @@ def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
     for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
+    app.add_middleware(RequestMetrics)  # the outermost: it sees what the others refuse
     return app
 
 
@@ -110,6 +114,7 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     states = ChatStates(event_log, reads, settings)
     hot_log = HotLog(event_log, settings)
     feed = Feed(event_log, settings)
+    times = AnswerTimes()
 
     def fact_stored(stored: Stored) -> None:
         fact = _decoded(stored)
@@ -117,6 +122,7 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
             projector.news()
         states.follow(stored, fact)
         feed.follow(stored, fact)
+        times.fact(stored, fact)
         match fact:
             case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
                 hot_log.ended(fact, stored.sequence)
@@ -133,7 +139,13 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     def tokens_stored(stored: Stored) -> None:
         hot_log.tokens(stored)
         feed.tokens(stored)
+        times.tokens(stored)
 
+    streams = Streams(event_log, hot_log, states, settings)
+    facts_follower = Follower(
+        event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
+    )
+    tokens_follower = Follower(event_log, subjects.TOKENS, tokens_stored, settings, rewound=hot_log.rewound)
     return Context(
         settings=settings,
         log=event_log,
@@ -142,15 +154,20 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         commands=Commands(event_log, states, settings),
         hot_log=hot_log,
         feed=feed,
-        streams=Streams(event_log, hot_log, states, settings),
+        streams=streams,
         catalogue=Catalogue(event_log, settings),
-        facts_follower=Follower(
-            event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
-        ),
-        tokens_follower=Follower(
-            event_log, subjects.TOKENS, tokens_stored, settings, rewound=hot_log.rewound
-        ),
+        facts_follower=facts_follower,
+        tokens_follower=tokens_follower,
         projector=projector,
+        readings=Readings(
+            settings,
+            log_=event_log,
+            reads=reads,
+            projector=projector,
+            hot_log=hot_log,
+            streams=streams,
+            followers={subjects.CHATS: facts_follower, subjects.TOKENS: tokens_follower},
+        ),
     )
 
 

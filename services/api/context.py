@@ -13,6 +13,7 @@ from services.api.commands import Commands
 from services.api.feed import Feed
 from services.api.hot_log import HotLog
 from services.api.projector import Projector
+from services.api.readings import Readings
 from services.api.reads import Reads
 from services.api.streams import Streams
 from shared.follower import Follower
@@ -33,6 +34,7 @@ class Context(Struct, kw_only=True):
     facts_follower: Follower
     tokens_follower: Follower
     projector: Projector | None
+    readings: Readings
     closing: bool = False
 
 

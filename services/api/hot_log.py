@@ -273,6 +273,13 @@ class HotLog:
                 log.warning("unknown-event-passed-over", answer=answer, sequence=stored.sequence)
         self._finish(hot)
 
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._size_bytes
+
     # --- room ----------------------------------------------------------------------------------------------
 
     def _make_room(self) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from starlette.exceptions import HTTPException
 
-from services.api import sse
+from services.api import metrics, sse
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.routes_chats import chat_id
@@ -59,8 +59,9 @@ async def _watched(
 ) -> AsyncIterator[bytes]:
     """The feed has no end of its own: whatever ends it is a broken connection, and a reason to come again."""
     try:
-        async for chunk in here.feed.watch(owner, chat, after):
-            yield chunk
+        with metrics.FEED_WATCHERS.track_inprogress():
+            async for chunk in here.feed.watch(owner, chat, after):
+                yield chunk
     except LogUnavailable as error:
         raise StreamBroken(str(error)) from error
     raise StreamBroken("the feed of this process is void")

@@ -1,10 +1,14 @@
 """For the platform, and what models there are."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.exceptions import HTTPException
 
 from services.api.context import Context, Here, Owner
 from services.api.reads import ReadModelUnavailable
+from shared.metrics import may_scrape
 
 router = APIRouter()
 
@@ -40,6 +44,15 @@ async def readyz(here: Here) -> JSONResponse:
         else "degraded"
     )
     return JSONResponse({"status": status, "checks": checks}, 503 if red else 200)
+
+
+@router.get("/metrics", tags=["platform"])
+async def metrics(request: Request, here: Here) -> Response:
+    """Numbers for Prometheus. Where an `api_key` or a `metrics_key` is set, one of them is needed, as a bearer token."""
+    if not may_scrape(here.settings, request.headers.get("authorization", "")):
+        raise HTTPException(401, "A key is needed.", headers={"www-authenticate": "Bearer"})
+    await here.readings.take()
+    return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 async def _checks(here: Context) -> dict[str, str]:

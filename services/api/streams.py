@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 from msgspec import Struct
 
-from services.api import sse
+from services.api import metrics, sse
 from services.api.chat_states import ChatStates
 from services.api.hot_log import HotAnswer, HotLog
 from services.api.sse import Cursor
@@ -109,12 +109,13 @@ class Streams:
         hot = self._hot_log.get(answer)
         if (hot is None or hot.end is None) and (end := await self.end_of(node)) is not None:
             if hot is None:
-                return _opened_end(*end, cursor)
+                return _counted(_opened_end(*end, cursor), cursor, cold=True)
             # The followers of this process began after its fact, and before its tokens: none will tell the hot log.
             self._hot_log.ended(*end)
+        cold = hot is None
         if hot is None:
             hot = await self._hot_log.read(answer)
-        return await self._opened_hot(hot, cursor)
+        return _counted(await self._opened_hot(hot, cursor), cursor, cold=cold)
 
     async def _opened_hot(self, hot: HotAnswer, cursor: Cursor | None) -> Opened:
         if cursor is None:
@@ -197,6 +198,7 @@ class Streams:
             while not hot.stale:
                 if position < len(hot.frames):
                     chunk = b"".join(hot.frames[position:])
+                    metrics.wrote(len(hot.frames) - position, len(chunk))
                     position = len(hot.frames)
                     yield chunk, hot.cursor_at(position)
                 elif hot.done:
@@ -230,6 +232,20 @@ def _opened_end(end: AnswerEnd, sequence: Sequence, cursor: Cursor | None) -> Op
     has_all = cursor is not None and cursor == Cursor(end.attempt, end.last_index)
     last = sse.done(end, sequence)
     return Ended(last if has_all else sse.snapshot_of_end(end) + last)
+
+
+def _counted(opened: Opened, cursor: Cursor | None, *, cold: bool) -> Opened:
+    match opened:
+        case Live() if opened.first:
+            kind = "snapshot"
+        case Live():
+            kind = "resume" if cursor else "start"
+        case Ended():
+            kind = "ended"
+        case Nothing():
+            kind = "nothing"
+    metrics.OPENED[kind, "direct" if cold else "hot"].inc()
+    return opened
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:
