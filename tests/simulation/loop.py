@@ -117,8 +117,9 @@ class SimLoop(asyncio.BaseEventLoop):
             self._queue(task.process)
             task.cancel()
         self._ends_at = self.steps + _TEAR_DOWN_STEPS_MAX
-        self.call_soon(_nothing)
-        self.run_forever()
+        while self.tasks and self.steps < self._ends_at:  # a `stop` of the run itself may still be on its way
+            self.call_soon(_nothing)
+            self.run_forever()
         self.close()
 
     # --- asyncio's own interface ---------------------------------------------------------------------
