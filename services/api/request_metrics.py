@@ -7,10 +7,10 @@ import time
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
 from services.api import metrics
 from shared import subjects
+from shared.logging import bind
 
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
 _FAULT, _LEFT = 500, 499
@@ -60,8 +60,8 @@ def _bind_ids(scope: Scope) -> None:
     """For the server's own line about a fault. What a client wrote in their place is not repeated."""
     named = scope.get("path_params", {})
     chat, answer = str(named.get("chat", "")), str(named.get("answer", ""))
-    bind_contextvars(route=getattr(scope.get("route"), "path", "none"))
+    bind(route=getattr(scope.get("route"), "path", "none"))
     if subjects.is_answer_id(answer):
-        bind_contextvars(chat=subjects.chat_of(answer), answer=answer)
+        bind(chat=subjects.chat_of(answer), answer=answer)
     elif subjects.client_id(chat):
-        bind_contextvars(chat=chat)
+        bind(chat=chat)

@@ -41,7 +41,7 @@ from shared.events import (
     Usage,
     decode_fact,
 )
-from shared.logging import logger
+from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.stored import Log
 from shared.subjects import Sequence
@@ -184,7 +184,7 @@ class Generation:
                 self._interruptions += 1
                 if self._interruptions >= self._settings.attempts_max:
                     return await self._ended("failed", error=_problem(error))
-                log.warning("interrupted", **self.log_fields, reason=error.detail)
+                log.warning("interrupted", **self.log_fields, status=error.status)
                 todo = next_attempt(
                     self.writer.state, crashes=todo.crashes, can_continue=self._can_continue()
                 )
@@ -192,7 +192,7 @@ class Generation:
                 if not todo.go_on or self.writer.state.spans[-1].attempt == todo.attempt:
                     return await self._ended("failed", error=_problem(error))
                 # It may be the text so far that it does not take, whatever the settings say of it: once without.
-                log.warning("prefill-refused", **self.log_fields, reason=error.detail)
+                log.warning("prefill-refused", **self.log_fields, status=error.status)
                 todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=False)
             except ProviderError as error:
                 return await self._ended("failed", error=_problem(error))
@@ -235,6 +235,7 @@ class Generation:
                 crashes=todo.crashes,
             )
         )
+        bind(**self.log_fields)
         if todo.reset:
             await self.writer.append(GenerationReset(attempt=todo.attempt))
         return await self._copied(opened(provider, trimmed.prompt, self._settings))

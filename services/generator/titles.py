@@ -16,7 +16,7 @@ from shared.append import append_fact
 from shared.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
 from shared.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated, decode_fact
 from shared.log import Delivery, EventLog
-from shared.logging import logger
+from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.subjects import ChatId, Sequence
 
@@ -68,6 +68,9 @@ class Titles:
         try:
             end = decode_fact(delivery.stored.data)
             if isinstance(end, AnswerCompleted):
+                bind(
+                    chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.stored.sequence
+                )
                 await self._give_title(end)
             await delivery.ack()
         except LogUnavailable as error:
@@ -139,7 +142,7 @@ class Titles:
                 deltas = opened(provider, prompt, self._settings)
                 parts = [delta.text async for delta in deltas if isinstance(delta, TextDelta)]
         except (ProviderError, TimeoutError) as error:
-            log.warning("no-title-by-model", chat=end.chat, answer=end.answer, reason=repr(error))
+            log.warning("no-title-by-model", reason=type(error).__name__)
             return ""
         return tidy("".join(parts))
 

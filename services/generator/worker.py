@@ -19,7 +19,7 @@ from shared.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, U
 from shared.events import AnswerRequested, CancelRequested, ChatDeleted, MessageRequested, decode_fact, encode
 from shared.follower import Follower
 from shared.log import Delivery, EventLog
-from shared.logging import logger
+from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.stored import Stored
 from shared.subjects import AnswerId
@@ -115,6 +115,7 @@ class Worker:
 
     async def _make(self, generation: Generation, delivery: Delivery) -> None:
         answer = generation.request.answer
+        bind(**generation.log_fields)
         try:
             if await self._somebody_has_it(generation):
                 log.info("still-alive", **generation.log_fields)
