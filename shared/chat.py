@@ -135,8 +135,7 @@ def _created(state: ChatState, fact: ChatCreated, sequence: Sequence) -> None:
 def _requested(state: ChatState, fact: MessageRequested | AnswerRequested, sequence: Sequence) -> None:
     node = AnswerNode(fact.answer, fact.message, sequence, fact.request_hash, fact.model)
     state.answers[fact.answer] = node
-    if not fact.imported:
-        state.newest = fact.answer
+    state.newest = fact.answer
 
 
 def outcome_of(fact: AnswerCompleted | AnswerFailed | AnswerCancelled) -> Outcome:

@@ -61,6 +61,11 @@ def worker(worker_id: str) -> str:
     return f"workers.{worker_id}"
 
 
+def importer(chat: str) -> str:
+    """Core NATS, not a stream: where somebody answers for as long as this chat is being imported."""
+    return f"imports.{chat}"
+
+
 def stream_of(subject: str) -> str:
     """Raises `ValueError` on a subject of no stream."""
     match subject.partition(".")[0]:

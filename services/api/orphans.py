@@ -8,24 +8,17 @@ import asyncio
 
 import asyncpg
 
-from services.api import metrics
 from services.api.projector import Projector
 from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
-from shared.answer import AnswerState, Asked, end_fact, fold
+from shared.answer import AnswerState, Asked, abandoned, end_fact, evolve, fold
 from shared.append import append_answer_event, append_fact
 from shared.errors import LogUnavailable, SequenceConflict, TailLost
-from shared.events import (
-    AnswerEvent,
-    GenerationEnded,
-    GenerationStarted,
-    Problem,
-    decode_answer_event,
-)
+from shared.events import AnswerEvent, Problem, decode_answer_event
 from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
-from shared.subjects import AnswerId, Attempt, ChatId, MessageId, Sequence
+from shared.subjects import AnswerId, ChatId, MessageId, Sequence
 
 log = logger(__name__)
 
@@ -35,6 +28,11 @@ _LOST = Problem(
     title="The answer could not be made.",
     detail="Its request is no longer in the queue: a limit or an operator removed it. Ask again with regenerate.",
     status=500,
+)
+IMPORTED = Problem(
+    code="imported",
+    title="The answer was not made here.",
+    detail="It had no end where it was exported, and an imported request is not generated again.",
 )
 
 
@@ -77,38 +75,38 @@ class Orphans:
             answer=AnswerId(row["id"]),
             model=row["model"],
         )
+        if row["imported"] and await self._is_being_imported(asked.chat):
+            return
         log.warning("orphan", chat=asked.chat, answer=asked.answer, sequence=row["sequence"])
         try:
-            state = await self._ended(asked.answer, asked.model, Sequence(row["sequence"]))
+            problem = IMPORTED if row["imported"] else _LOST
+            state = await self._ended(asked, Sequence(row["sequence"]), problem)
             newest = await self._log.last(subjects.facts(asked.chat))
             if newest is None or newest.subject.endswith(".chat-deleted") or state.ended is None:
                 return
             fact = end_fact(asked, state, state.ended)
             await append_fact(self._log, fact, newest.sequence, self._settings.api_append_patience_seconds)
-            metrics.ORPHANS.inc()
         except (SequenceConflict, TailLost):
             return  # somebody is at work there after all, or the chat moved on: the next round sees it
 
-    async def _ended(self, answer: AnswerId, model: str, request: Sequence) -> AnswerState:
+    async def _is_being_imported(self, chat: ChatId) -> bool:
+        """Who is silent may be at work: then the next round asks again. If we are wrong, the importer is fenced."""
+        try:
+            timeout_seconds = self._settings.question_timeout_seconds
+            return await self._log.ask(subjects.importer(chat), "", timeout_seconds) is not None
+        except LogUnavailable:
+            return True
+
+    async def _ended(self, asked: Asked, request: Sequence, problem: Problem) -> AnswerState:
         """The answer's state with an end: its own, if it has one."""
-        stored = await self._log.read(subjects.answer(answer), Sequence(0))
+        stored = await self._log.read(subjects.answer(asked.answer), Sequence(0))
         events: list[tuple[AnswerEvent, Sequence]] = [
             (decode_answer_event(s.data), s.sequence) for s in stored
         ]
         state = fold(events)
-        if state.ended is not None:
-            return state
-        missing: list[AnswerEvent] = []
-        if not state.attempt:
-            missing.append(
-                GenerationStarted(attempt=Attempt(1), worker=_WORKER, model=model, request=request)
-            )
-        attempt = Attempt(state.attempt or 1)
-        last_index = state.last_index
-        missing.append(GenerationEnded(attempt=attempt, outcome="failed", last_index=last_index, error=_LOST))
+        missing = abandoned(state, request=request, model=asked.model, worker=_WORKER, problem=problem)
         for event in missing:
             patience = self._settings.api_append_patience_seconds
-            sequence = await append_answer_event(self._log, answer, event, state.sequence, patience)
-            events.append((event, sequence))
-            state = fold(events)
+            sequence = await append_answer_event(self._log, asked.answer, event, state.sequence, patience)
+            evolve(state, event, sequence)
         return state

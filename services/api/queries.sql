@@ -105,7 +105,7 @@ ORDER BY c.active DESC
 LIMIT $4
 
 -- name: orphans
-SELECT m.id, m.chat, m.parent, m.model, m.sequence, c.owner
+SELECT m.id, m.chat, m.parent, m.model, m.sequence, m.imported, c.owner
 FROM {schema}.messages m JOIN {schema}.chats c ON c.id = m.chat
 WHERE m.status = 'running' AND m.sequence <= $1
 ORDER BY m.sequence

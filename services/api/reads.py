@@ -131,5 +131,4 @@ def _add_answer(state: ChatState, node: asyncpg.Record) -> None:
         outcome=None if running else node["status"],
         cancel_requested=node["cancelling"],
     )
-    if not node["imported"]:
-        state.newest = id_
+    state.newest = id_

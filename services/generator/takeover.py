@@ -24,7 +24,7 @@ from shared.subjects import Attempt
 
 
 class Settled(Struct, frozen=True):
-    """The end stands in the log: only the acknowledgement is missing."""
+    """The end stands in the log, or is not ours to write: only the acknowledgement is missing."""
 
 
 class Gone(Struct, frozen=True):
@@ -65,6 +65,10 @@ def plan(
     crashes_max: int,
 ) -> Plan:
     """`facts_since` are the chat's facts after the request. Only crashes count: a worker that handed over did not."""
+    if request.imported:
+        # It may have come between an import's request and its end. Whatever we wrote there would be a second end, so
+        # nothing is: the importer writes it, or, where that has died, whoever ends the answers that nobody makes.
+        return Settled()
     cancelled = False
     for fact in facts_since:
         match fact:
@@ -80,8 +84,6 @@ def plan(
         return WriteFact(state.ended)
     if cancelled:
         return EndNow("cancelled")
-    if request.imported:
-        return EndNow("failed", Problem(code="imported", title="An imported request is not generated again."))
     crashes = state.crashes + (1 if state.under_way else 0)
     if crashes >= crashes_max:
         return EndNow("failed", _crashed(crashes))

@@ -115,11 +115,12 @@ def test_cancels_and_ends_of_other_answers_are_none_of_ours() -> None:
     assert isinstance(todo, Generate)
 
 
-@pytest.mark.parametrize("imported", [True])
-def test_an_imported_request_is_never_generated(imported: bool) -> None:  # noqa: FBT001
-    request = examples.message_requested(1, imported=imported)
-    todo = plan(request, AnswerState(), (), can_continue=True, crashes_max=3)
-    assert isinstance(todo, EndNow)
+@pytest.mark.parametrize(
+    "state", [AnswerState(), after(examples.started(), examples.token(1)), after(examples.ended())]
+)
+def test_nothing_is_written_for_an_imported_request(state: AnswerState) -> None:
+    request = examples.message_requested(1, imported=True)
+    assert plan(request, state, (), can_continue=True, crashes_max=3) == Settled()
 
 
 EVENTS = st.sampled_from(
