@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from infra.terminal.commands import Commands
-from infra.terminal.conversation import Abandoned, Conversation
+from infra.terminal.conversation import WAITING, Abandoned, Conversation
 from infra.terminal.interrupts import Interrupts
 from infra.terminal.lines import Piped, Typed
 from infra.terminal.screen import Screen
 from shared.client import Client, ClientError, Patience, Unauthorized, Unreachable
 
-FIRST_CONTACT_SECONDS = 2.0
-CALL_SECONDS = 300.0
-"""A person sees that it is tried, and can end it."""
+FIRST_CONTACT_SECONDS = 5.0
+TYPED_CALL_SECONDS = 300.0
+"""A person sees that it is tried, and can end it; a pipe does not."""
 INTERRUPTED = 130
 
 
@@ -41,15 +41,17 @@ def main(options: Options) -> int:
 
 async def _converse(options: Options) -> int:
     screen = Screen(Console(highlight=False), Console(stderr=True, highlight=False))
-    patience = Patience(call_seconds=CALL_SECONDS)
+    typed = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    patience = Patience(call_seconds=TYPED_CALL_SECONDS) if typed else Patience()
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - this is a coroutine
     interrupts = Interrupts(task.cancel)
     async with Client(options.urls, options.api_key or None, patience=patience) as client:
         with interrupts.caught():
-            await _first_contact(client)
+            with screen.waiting(WAITING):
+                await _first_contact(client)
             conversation = Conversation(client, screen, interrupts, options.model)
-            if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
+            if typed:
                 await _typed(options, client, conversation, screen)
                 return 0
             return await _piped(options, conversation, screen)

@@ -99,7 +99,9 @@ class Screen:
             self._console.out("" if not self._column else " ", shown.plain, sep="", end="", style="dim")
             self._below = None
         else:
-            self._console.out("\n", shown.plain, sep="", end="", style="dim")
+            # After a row that is full the terminal begins the next one by itself: for it, that is no line end.
+            line_end = "\n" if self._column < width else ""
+            self._console.out(line_end, shown.plain, sep="", end="", style="dim")
             self._below = self._column
 
     def _erase_status(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import io
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -64,6 +64,7 @@ def lines(text: str) -> str:
         max_size=8,
     )
 )
+@example([("a" * COLUMNS, "wait…"), ("b", "")])
 def test_a_status_comes_and_goes_without_a_trace(pieces: list[tuple[str, str]]) -> None:
     seen = Seen()
     for text, status in pieces:
