@@ -8,6 +8,7 @@ import asyncio
 
 import asyncpg
 
+from services.api import metrics
 from services.api.projector import Projector
 from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
@@ -86,6 +87,7 @@ class Orphans:
                 return
             fact = end_fact(asked, state, state.ended)
             await append_fact(self._log, fact, newest.sequence, self._settings.api_append_patience_seconds)
+            metrics.ORPHANS.inc()
         except (SequenceConflict, TailLost):
             return  # somebody is at work there after all, or the chat moved on: the next round sees it
 
