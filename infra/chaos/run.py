@@ -17,6 +17,7 @@ from infra.chaos.stage import Stage, staged
 from infra.chaos.witness import Witness
 from infra.fleet import temporary_data
 from shared.log import EventLog
+from shared.logging import configure
 from shared.settings import Settings
 
 FAULTS_A_MINUTE_MAX = 60
@@ -39,6 +40,7 @@ def main(minutes: float, seed: int | None, people: int, data: Path | None) -> in
     """Prints the report. Returns 1 if there is anything that must not be. `data`: kept, for who wants to look on."""
     seed = secrets.randbelow(2**32) if seed is None else seed
     options = Options(seconds=minutes * 60, seed=seed, people=people)
+    configure(Settings(log_level="error"), "chaos")
     print(f"chaos for {minutes:g} minutes, seed {seed}", flush=True)
     with _directory(data) as directory:
         report = asyncio.run(run(options, directory))

@@ -195,9 +195,13 @@ async def test_rows_that_are_ahead_of_the_log_are_made_again_from_it(
     fleet: System, own_nats: NatsProcess, database: str
 ) -> None:
     follower = await Follower(await asked(fleet, SHORT)).follow(fleet)
+    for api in fleet.apis:
+        await api.kill()
     connection = await asyncpg.connect(database)
     await connection.execute("UPDATE unspool.checkpoint SET position = position + 1000")
     await connection.close()
+    for api in fleet.apis:
+        await api.start()
     await wait_for_red(fleet)
     await rebuild(own_nats.url, database)
     await check_history(fleet, [follower])
