@@ -19,13 +19,14 @@ from services.api.context import Context
 from services.api.feed import Feed
 from services.api.hot_log import HotLog
 from services.api.orphans import Orphans
+from services.api.pool import make_pool
 from services.api.projector import GOING, Projector, migrate
 from services.api.readings import Readings
 from services.api.reads import Reads
+from services.api.rebuild import renewal
 from services.api.request_metrics import RequestMetrics
 from services.api.streams import Streams
 from shared import subjects
-from shared.errors import ConfigurationError
 from shared.events import AnswerCancelled, AnswerCompleted, AnswerFailed, ChatDeleted, Fact, decode_fact
 from shared.follower import Follower
 from shared.log import EventLog
@@ -94,22 +95,10 @@ async def _for_ever(part: Coroutine[Any, Any, None], failed: Callable[[], None])
     failed()
 
 
-def make_pool(settings: Settings) -> asyncpg.Pool:
-    """Connects when it is first used: the API starts, and streams, without Postgres."""
-    try:
-        return asyncpg.create_pool(
-            settings.postgres_url,
-            min_size=0,
-            max_size=settings.postgres_pool_max,
-            timeout=settings.postgres_timeout_seconds,
-            command_timeout=settings.postgres_timeout_seconds,
-        )
-    except (ValueError, asyncpg.InterfaceError) as error:
-        raise ConfigurationError(f"settings: postgres_url: {error}") from error
-
-
 def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Context:
-    projector = Projector(event_log, pool, settings) if settings.projector else None
+    projector = (
+        Projector(event_log, pool, settings, renewal(event_log, settings)) if settings.projector else None
+    )
     reads = Reads(pool, settings, projector)
     states = ChatStates(event_log, reads, settings)
     hot_log = HotLog(event_log, settings)

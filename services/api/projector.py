@@ -7,7 +7,7 @@ projector cannot go on with, it does not go past: it stops, and `state` says why
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal
 
 import asyncpg
@@ -35,6 +35,9 @@ UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError,
 GOING = (*UNREACHABLE, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 
 
+Renew = Callable[[asyncpg.Connection], Awaitable[object]]
+
+
 class CheckpointMoved(UnspoolError):
     """Another projector was here, or a rebuild swapped the schema: read the checkpoint again."""
 
@@ -54,8 +57,12 @@ class Checkpoint(Struct, frozen=True):
 class Projector:
     """`state` is `standby`, `active` or `stopped`; `reason` says why it stopped or waits."""
 
-    def __init__(self, log_: EventLog, pool: asyncpg.Pool, settings: Settings) -> None:
+    def __init__(
+        self, log_: EventLog, pool: asyncpg.Pool, settings: Settings, renew: Renew | None = None
+    ) -> None:
+        """`renew` makes the tables anew where they are an older version's."""
         self._log = log_
+        self._renew = renew
         self._pool = pool
         self._settings = settings
         self.state: Literal["standby", "active", "stopped"] = "standby"
@@ -105,6 +112,7 @@ class Projector:
 
     async def _project(self) -> None:
         self._doubtful = False
+        await self._bring_to_this_version()
         checkpoint = await self._checkpoint(LIVE)
         self.position = checkpoint.position
         self.state, self.reason = "active", ""
@@ -151,6 +159,18 @@ class Projector:
         except TimeoutError:
             position = await self._log.position(subjects.CHATS)
             check_incarnation(checkpoint, position.created, position.last)
+
+    async def _bring_to_this_version(self) -> None:
+        """The rows are a function of the log: other tables are not altered, but filled anew beside the old ones."""
+        async with self._pool.acquire() as connection:
+            version = await connection.fetchval(statements()["version"]) or SCHEMA_VERSION
+            if version > SCHEMA_VERSION:
+                raise ProjectorStopped(
+                    f"the read model is of version {version}, this program's is {SCHEMA_VERSION}: a newer one is at work"
+                )
+            if version < SCHEMA_VERSION and self._renew is not None:
+                log.info("projector-renews", version=version, to=SCHEMA_VERSION)
+                await self._renew(connection)
 
     async def _checkpoint(self, schema: str) -> Checkpoint:
         async with self._pool.acquire() as connection:

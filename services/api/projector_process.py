@@ -5,8 +5,9 @@ import contextlib
 import signal
 import sys
 
-from services.api.app import make_pool
+from services.api.pool import make_pool
 from services.api.projector import Projector
+from services.api.rebuild import renewal
 from shared import subjects
 from shared.errors import UnspoolError
 from shared.follower import Follower
@@ -32,7 +33,7 @@ async def _serve(settings: Settings) -> None:
     try:
         await event_log.ensure()
         async with make_pool(settings) as pool:
-            projector = Projector(event_log, pool, settings)
+            projector = Projector(event_log, pool, settings, renewal(event_log, settings))
             follower = Follower(event_log, subjects.CHATS, projector.news, settings)
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(projector.run()), group.create_task(follower.run())]

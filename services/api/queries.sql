@@ -3,6 +3,13 @@
 -- name: checkpoint
 SELECT position, created, version, mark FROM {schema}.checkpoint
 
+-- These two name only columns that every version has.
+-- name: version
+SELECT version FROM {schema}.checkpoint
+
+-- name: reached
+SELECT position, created FROM {schema}.checkpoint
+
 -- name: begin
 INSERT INTO {schema}.checkpoint (position, created, version) VALUES (0, $1, $2)
 

@@ -5,16 +5,16 @@ import sys
 
 import asyncpg
 
-from services.api.app import make_pool
+from services.api.pool import make_pool
 from services.api.projector import (
     GOING,
     SCHEMA_VERSION,
     Checkpoint,
     CheckpointMoved,
+    Renew,
     fold_batch,
     make_schema,
     migrate,
-    read_checkpoint,
 )
 from services.api.statements import BUILDING, LIVE, RETIRED, statements
 from shared import subjects
@@ -72,6 +72,21 @@ async def rebuild(event_log: EventLog, connection: asyncpg.Connection, settings:
         await connection.execute("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
+def renewal(event_log: EventLog, settings: Settings) -> Renew:
+    """For a projector that finds tables of an older version."""
+
+    async def renew(connection: asyncpg.Connection) -> None:
+        try:
+            await rebuild(event_log, connection, settings)
+        except (
+            RebuildRefused
+        ) as error:  # another process is at it, and gives no signal: look again a little later
+            await asyncio.sleep(settings.projector_retry_seconds)
+            raise CheckpointMoved(str(error)) from error
+
+    return renew
+
+
 async def _begun(event_log: EventLog, connection: asyncpg.Connection) -> Checkpoint:
     position = await event_log.position(subjects.CHATS)
     async with connection.transaction():
@@ -112,10 +127,12 @@ async def _swapped(
     async with connection.transaction():
         await connection.execute(f"SELECT FROM {LIVE}.checkpoint FOR UPDATE")
         checkpoint = await _caught_up(event_log, connection, checkpoint, settings, 0)
-        live = await read_checkpoint(connection, LIVE)
+        # Columns that every version has had: the live rows may be an older one's.
+        live = await connection.fetchrow(statements()["reached"])
         last = (await event_log.position(subjects.CHATS)).last
         # Live rows that are ahead of the log itself are of a tail that it lost: those are to go.
-        if live and live.created == checkpoint.created and checkpoint.position < min(live.position, last):
+        same_log = live is not None and live["created"] == checkpoint.created
+        if same_log and checkpoint.position < min(live["position"], last):
             raise CheckpointMoved("the log could not be read as far as the live rows have come; try again")
         await connection.execute(f"ALTER SCHEMA {LIVE} RENAME TO {RETIRED}")
         await connection.execute(f"ALTER SCHEMA {BUILDING} RENAME TO {LIVE}")

@@ -78,7 +78,7 @@ async def test_a_rebuild_gives_the_same_rows_compared_whole_while_the_api_serves
 async def test_a_dropped_read_model_is_made_again_from_the_log(
     nats_url: str, database: str, server_data: Path
 ) -> None:
-    async with System(nats_url, database, server_data) as system, system.client() as client:
+    async with System(nats_url, database, server_data, titles=False) as system, system.client() as client:
         asked = await client.asked("demo/5x1ms")
         reader = await Reader().read(client, asked["answer"])
         assert reader.done is not None
@@ -110,3 +110,25 @@ async def test_one_rebuild_at_a_time_and_a_broken_off_one_leaves_the_live_rows(
         results = await asyncio.gather(*(rebuild_once(settings) for _ in range(3)), return_exceptions=True)
         assert sum(isinstance(result, int) for result in results) >= 1
         assert all(isinstance(result, int) or "another rebuild" in str(result) for result in results)
+
+
+async def test_tables_of_an_older_version_are_made_anew_by_themselves(
+    nats_url: str, database: str, server_data: Path
+) -> None:
+    async with System(nats_url, database, server_data) as system, system.client() as client:
+        asked = await client.asked("demo/5x1ms")
+        reader = await Reader().read(client, asked["answer"])
+        assert reader.done is not None
+        await client.history(asked["answer"].partition("_")[0], after=reader.done["cursor"])
+    connection = await asyncpg.connect(database)
+    await connection.execute(f"UPDATE {LIVE}.checkpoint SET version = 1")
+    await connection.execute(f"ALTER TABLE {LIVE}.checkpoint DROP COLUMN mark")
+    await connection.execute(f"ALTER TABLE {LIVE}.messages DROP COLUMN left_out")
+    await connection.close()
+    async with System(nats_url, database, server_data) as system, system.client() as client:
+        chat = asked["answer"].partition("_")[0]
+        async with asyncio.timeout(60):
+            while (await client.http.get(f"/v1/chats/{chat}")).status_code != 200:
+                await asyncio.sleep(0.05)
+        history = await client.history(chat, after=reader.done["cursor"])
+        assert history["messages"][1]["text"] == reader.text
