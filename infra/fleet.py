@@ -231,10 +231,14 @@ class Fleet:
         return process
 
     async def __aenter__(self) -> Self:
-        for process in (*self.generators, *self.apis):
-            await process.start()
-        for number in range(len(self.apis)):
-            await self.ready(number)
+        try:
+            for process in (*self.generators, *self.apis):
+                await process.start()
+            for number in range(len(self.apis)):
+                await self.ready(number)
+        except BaseException:
+            await self.__aexit__()  # nothing that was started is left behind
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
