@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 from msgspec import structs
@@ -207,6 +207,47 @@ def init(context: click.Context, *, cluster: bool, directory: Path | None) -> No
     from infra.init import DEFAULT_PATH, main  # noqa: PLC0415 - see the module's docstring
 
     context.exit(main(directory or DEFAULT_PATH.parent, cluster=cluster))
+
+
+@commands.command()
+@click.argument("chat", metavar="CHAT")
+@click.option("--redact", is_flag=True, help="With a filler for each character of what was said.")
+@BESIDE_UP
+@click.pass_context
+def export(context: click.Context, chat: str, data: Path | None, *, redact: bool) -> None:
+    """Write a chat's events to standard output, a line of JSON for each: for `import`."""
+    from infra.transfer.exporting import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_beside_up(context, data), chat, redact=redact))
+
+
+@commands.command("import")
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--new-id", is_flag=True, help="As another chat, also where the exported one is there already.")
+@BESIDE_UP
+@click.pass_context
+def import_(context: click.Context, file: BinaryIO, data: Path | None, *, new_id: bool) -> None:
+    """Append an exported chat to this log. Nothing in it is generated again.
+
+    It gets this system's owner, new sequences, and the times of the import.
+    """
+    from infra.transfer.importing import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_beside_up(context, data), file, new_id=new_id))
+
+
+@commands.command()
+@click.option("--chat", metavar="CHAT", help="Only this one. Default: all.")
+@BESIDE_UP
+@click.pass_context
+def verify(context: click.Context, chat: str | None, data: Path | None) -> None:
+    """Hold the read model against the log, and answers against their tokens, while all of it runs.
+
+    Each difference is a line; the exit status is 1 if there are any.
+    """
+    from infra.verify.command import main  # noqa: PLC0415 - see the module's docstring
+
+    context.exit(main(_beside_up(context, data), chat))
 
 
 @commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)

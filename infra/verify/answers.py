@@ -1,0 +1,96 @@
+"""Answers against their tokens: every end in CHATS, and what TOKENS still holds of the answer.
+
+In memory is what has been asked for and has no end yet, and the events of a few answers at a time.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from infra.verify.answer import differences, is_from_its_beginning
+from infra.verify.facts import Facts
+from shared import subjects
+from shared.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerEnd,
+    AnswerFailed,
+    AnswerRequested,
+    ChatDeleted,
+    Fact,
+    MessageRequested,
+    decode_answer_event,
+    decode_fact,
+)
+from shared.log import EventLog
+from shared.stored import Stored
+from shared.subjects import AnswerId, Sequence
+
+_AT_A_TIME = 8
+
+
+class Answers:
+    """`differences` once; then the counts say what was compared."""
+
+    def __init__(self, log: EventLog, facts: Facts) -> None:
+        self._log = log
+        self._facts = facts
+        self._open: set[AnswerId] = set()
+        self.compared = 0
+        self.expired = 0
+        """Of these, tokens are no longer stored, or not all."""
+
+    @property
+    def unended(self) -> int:
+        return len(self._open)
+
+    async def differences(self, up_to: Sequence) -> AsyncIterator[str]:
+        async for batch in self._facts.between(Sequence(0), up_to):
+            ends: list[AnswerEnd] = []
+            for stored in batch:
+                for line in self._fact(stored, ends):
+                    yield line
+            for some in _grouped(ends):
+                found = await asyncio.gather(*(self._against_tokens(end) for end in some))
+                for end, lines in zip(some, found, strict=True):
+                    if lines and await self._facts.deleted_after(end.chat, Sequence(0)):
+                        continue
+                    for line in lines:
+                        yield f"answer {end.answer}: {line}"
+
+    def _fact(self, stored: Stored, ends: list[AnswerEnd]) -> list[str]:
+        try:
+            fact: Fact = decode_fact(stored.data)
+        except msgspec.MsgspecError:
+            return [
+                f"event {stored.sequence}: cannot be decoded; `unspool inspect {stored.sequence}` shows it"
+            ]
+        match fact:
+            case MessageRequested() | AnswerRequested():
+                self._open.add(fact.answer)
+            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+                if fact.answer not in self._open:
+                    return [f"answer {fact.answer}: has an end at {stored.sequence} that nothing asked for"]
+                self._open.remove(fact.answer)
+                ends.append(fact)
+            case ChatDeleted():
+                self._open = {answer for answer in self._open if subjects.chat_of(answer) != fact.chat}
+            case _:
+                pass
+        return []
+
+    async def _against_tokens(self, end: AnswerEnd) -> list[str]:
+        stored = await self._log.read(subjects.answer(end.answer), Sequence(0))
+        try:
+            events = [decode_answer_event(one.data) for one in stored]
+        except msgspec.MsgspecError:
+            return ["has an event among its tokens that cannot be decoded"]
+        self.compared += 1
+        if not events or not is_from_its_beginning(events):
+            self.expired += 1
+        return list(differences(events, end)) if events else []
+
+
+def _grouped(ends: list[AnswerEnd]) -> list[list[AnswerEnd]]:
+    return [ends[at : at + _AT_A_TIME] for at in range(0, len(ends), _AT_A_TIME)]
