@@ -1,0 +1,93 @@
+"""What the facts and the token events of an export must be, so that they make a chat. Pure; each complaint is a `ValueError`."""
+
+import itertools
+import re
+from collections.abc import Sequence as Items
+from typing import assert_never
+
+from shared import subjects
+from shared.chat import ChatState
+from shared.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerEnd,
+    AnswerEvent,
+    AnswerFailed,
+    AnswerRequest,
+    AnswerRequested,
+    CancelRequested,
+    ChatArchived,
+    ChatCreated,
+    ChatDeleted,
+    ChatMetadataChanged,
+    ChatRenamed,
+    ChatUnarchived,
+    Fact,
+    GenerationEnded,
+    GenerationStarted,
+    MessageRequested,
+    TitleGenerated,
+    TokenEmitted,
+)
+
+_ID = re.compile(r"[!-~]{1,300}")
+"""Of a fact. It goes into a header."""
+
+
+def check_fact(fact: Fact, state: ChatState) -> None:
+    """`state`: of the facts before it."""
+    if not _ID.fullmatch(fact.id):
+        raise ValueError("the id of a fact is of printable characters without spaces")
+    match fact:
+        case ChatCreated():
+            _expect(not state.created, "the chat was created already")
+        case ChatDeleted():
+            raise ValueError("the chat was deleted: there is nothing to import")
+        case MessageRequested() | AnswerRequested():
+            _check_request(fact, state)
+        case CancelRequested():
+            _expect(fact.answer in state.answers, f"the answer {fact.answer} was never asked for")
+        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            _check_end(fact, state)
+        case TitleGenerated() | ChatRenamed() | ChatArchived() | ChatUnarchived() | ChatMetadataChanged():
+            pass
+        case _:
+            assert_never(fact)
+
+
+def _check_request(fact: AnswerRequest, state: ChatState) -> None:
+    of_this_chat = subjects.chat_of(fact.message) == subjects.chat_of(fact.answer) == state.id
+    well_formed = subjects.is_message_id(fact.message) and subjects.is_answer_id(fact.answer)
+    _expect(of_this_chat and well_formed, "the ids of a message and an answer begin with their chat's")
+    _expect(fact.answer not in state.answers, f"the answer {fact.answer} was asked for already")
+    if isinstance(fact, AnswerRequested):
+        _expect(fact.message in state.messages, f"there is no message {fact.message} before it")
+        return
+    _expect(fact.message not in state.messages, f"the message {fact.message} is there already")
+    if fact.parent is not None:
+        parent = state.answers.get(fact.parent)
+        _expect(parent is not None and parent.ended is not None, "it replies to no answer before it")
+
+
+def _check_end(fact: AnswerEnd, state: ChatState) -> None:
+    answer = state.answers.get(fact.answer)
+    if answer is None or answer.message != fact.message:
+        raise ValueError(f"the answer {fact.answer} was never asked for")
+    _expect(answer.ended is None, f"the answer {fact.answer} has ended already")
+
+
+def _expect(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it reads as what is expected
+    if not holds:
+        raise ValueError(otherwise)
+
+
+def is_whole(events: Items[AnswerEvent], *, ended: bool) -> bool:
+    """Whether nothing is missing of an answer's events: neither for their age, nor where the log was cut off."""
+    first = events[0]
+    if not isinstance(first, GenerationStarted) or first.attempt != 1:
+        return False
+    indexes = (event.index for event in events if isinstance(event, TokenEmitted))
+    if any(index != expected for index, expected in zip(indexes, itertools.count(1), strict=False)):
+        return False
+    ends = [isinstance(event, GenerationEnded) for event in events]
+    return not any(ends[:-1]) and (ends[-1] or not ended)

@@ -1,0 +1,51 @@
+"""`unspool export`: the events of a chat as they are stored, a line of JSON for each."""
+
+import asyncio
+import sys
+
+from msgspec import structs
+
+from infra.terminal.chat_log import ChatLog
+from infra.terminal.entries import Entry
+from infra.terminal.replay_json import JsonLines
+from infra.transfer.redaction import redacted
+from shared import subjects
+from shared.errors import NotFound, UndecodableEvent
+from shared.events import ChatDeleted, encode
+from shared.log import EventLog
+from shared.logging import configure
+from shared.settings import Settings
+from shared.subjects import ChatId
+
+
+def main(settings: Settings, chat: str, *, redact: bool) -> int:
+    """Raises `NotFound`; with `redact`, `UndecodableEvent`: what cannot be read cannot be made unreadable."""
+    settings = structs.replace(settings, log_level="error")
+    configure(settings, "export")
+    asyncio.run(_export(settings, chat, redact=redact))
+    return 0
+
+
+async def _export(settings: Settings, given: str, *, redact: bool) -> None:
+    chat = ChatId(subjects.client_id(subjects.chat_of(given)) or "")
+    if not chat:
+        raise NotFound("chat", given)
+    log = await EventLog.connect(settings, "unspool-export")
+    try:
+        entries = [entry async for entry in ChatLog(log, settings, chat).history()]
+    finally:
+        await log.close()
+    if any(isinstance(entry.event, ChatDeleted) for entry in entries):
+        raise NotFound("chat", chat)  # its tombstone is all that there is
+    printer = JsonLines()
+    for entry in [_redacted(entry) for entry in entries] if redact else entries:
+        printer.show(entry)
+    sys.stdout.flush()
+
+
+def _redacted(entry: Entry) -> Entry:
+    stored = entry.stored
+    if entry.event is None:
+        raise UndecodableEvent(stored.subject, stored.sequence, f"{entry.reason}: it cannot be redacted")
+    event = redacted(entry.event)
+    return Entry(structs.replace(stored, data=encode(event)), entry.stream, event)

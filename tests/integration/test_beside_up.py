@@ -1,0 +1,35 @@
+"""Commands beside a running `unspool up`: with nothing but its data directory, they find its servers."""
+
+from pathlib import Path
+
+from tests.integration.test_up import READY, Up
+from tests.reading import Reader
+from tests.terminal import run
+
+
+async def test_every_command_finds_the_servers_of_up(data_directory: Path) -> None:
+    async with Up(data_directory) as up:
+        await up.line(READY)
+        async with up.client() as client:
+            asked = await client.asked("demo/5x1ms")
+            reader = await Reader().read(client, asked["answer"])
+            assert reader.done is not None
+            chat = asked["answer"].partition("_")[0]
+            await client.history(chat, after=reader.done["cursor"])
+
+        async def out_of(*arguments: str, typed: str = "") -> str:
+            status, out, errors = await run(*arguments, "--data", str(data_directory), typed=typed)
+            assert status == 0, errors
+            return out
+
+        assert "rebuilt: " in await out_of("rebuild")
+        assert "event     chat-created.v1" in await out_of("inspect", "1")
+        assert "No differences." in await out_of("verify")
+        assert "answer-completed" in await out_of("replay", chat)
+        exported = await out_of("export", chat, "--redact")
+        imported = await out_of("import", "--new-id", typed=exported)
+        copy = imported.split()[2].rstrip(",")
+        assert "No differences." in await out_of("verify", "--chat", copy)
+    status, _, errors = await run("inspect", "1", "--data", str(data_directory))
+    assert (status, errors.count("\n")) == (1, 1)
+    assert errors.startswith("unspool: no NATS at")
