@@ -17,7 +17,7 @@ from services.api.sse import Cursor
 from shared import subjects
 from shared.chat import AnswerNode
 from shared.decisions import check_exists
-from shared.errors import NotFound, UnspoolError
+from shared.errors import LogUnavailable, NotFound, UnspoolError
 from shared.events import (
     AnswerCancelled,
     AnswerCompleted,
@@ -125,7 +125,7 @@ class Streams:
             if cursor == Cursor(end.attempt, None):
                 return Nothing()
         if cursor.index is not None and cursor.index > hot.last_index and await self._in_the_log(hot, cursor):
-            await self._reaches(hot, cursor.index)
+            await self._reach(hot, cursor.index)
         position = hot.position_after(cursor)
         if position is not None:
             return Live(hot, position)
@@ -141,11 +141,14 @@ class Streams:
         known = event.index if isinstance(event, TokenEmitted) else getattr(event, "last_index", None)
         return known is None or known >= cursor.index
 
-    async def _reaches(self, hot: HotAnswer, index: int) -> None:
+    async def _reach(self, hot: HotAnswer, index: int) -> None:
+        """Raises `LogUnavailable` rather than to take back what the client has already been shown."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.done_wait_seconds):
                 while hot.last_index < index and not hot.stale:
                     await hot.changed()
+        if hot.last_index < index:
+            raise LogUnavailable(f"{hot.id}: this process is behind what the client has")
 
     def bytes_of(self, opened: Opened, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:
         """What a client gets for what was opened."""
