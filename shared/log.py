@@ -266,9 +266,8 @@ class EventLog:
             # A replica that is behind says "none" for what the leader has.
             return found[0] if found else await self.at(stream, sequence)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(sequence)) for sequence in sequences]
-        return [task.result() for task in tasks]
+        # Not a task group: its error would be a group too, and callers wait for `LogUnavailable`.
+        return list(await asyncio.gather(*(one(sequence) for sequence in sequences)))
 
     async def first_since(self, stream: str, time: datetime) -> Sequence | None:
         """The first message that was stored at or after a time of the broker's clock."""

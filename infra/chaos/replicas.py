@@ -16,6 +16,7 @@ IDLE_SECONDS = 20.0
 """Of a stream: a sign of life comes each 15 s."""
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
+_OWN_FAULT = 500
 _BUSY = frozenset({429, 500, 502, 503, 504})
 
 
@@ -73,6 +74,7 @@ class Replicas:
         self._note(
             self._witness.calls, kind, began, right=response is not None and response.status_code in right
         )
+        self._check_not_ours(response)
         return None if response is None or response.status_code in _BUSY else response
 
     @contextlib.asynccontextmanager
@@ -86,6 +88,7 @@ class Replicas:
                 response = await self._client_now.send(request, stream=True)
         right = response is not None and response.status_code in {200, 204, 404}
         self._note(self._witness.calls, "stream", began, right=right)
+        self._check_not_ours(response)
         if response is None:
             self._turn += 1
             yield None
@@ -106,6 +109,11 @@ class Replicas:
             if response.status_code not in _BUSY:
                 raise Refused(response)
         return None
+
+    def _check_not_ours(self, response: httpx.Response | None) -> None:
+        """A server that knows that something is away says so, and when to come again; 500 is a fault of its own."""
+        if response is not None and response.status_code == _OWN_FAULT:
+            self._witness.found("wrong", f"{response.request.method} {response.url.path}: {_OWN_FAULT}")
 
     def move_on(self) -> None:
         self._turn += 1

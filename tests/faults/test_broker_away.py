@@ -40,10 +40,12 @@ async def test_an_outage_of_nats_is_a_pause_for_running_answers_and_503_for_new_
     reading = [asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate(followers)]
     async with fleet.client() as client:
         chat = await client.chat()
+    ended = (await Follower(await asked(fleet, "demo/3x1ms")).follow(fleet)).answer
     for follower in followers:
         await follower.reached(20)
     await own_nats.kill9()
     refused = await post_meanwhile(fleet, chat)
+    await read_meanwhile(fleet, ended)
     await own_nats.start()
     for number in range(len(fleet.apis)):
         await fleet.ready(number)
@@ -76,6 +78,18 @@ async def post_meanwhile(fleet: System, chat: str) -> list[str]:
                 refused.append(str(body["id"]))
                 assert (await client.get(f"{url}/readyz")).status_code == 503
     return refused
+
+
+async def read_meanwhile(fleet: System, answer: str) -> None:
+    """An answer that has ended is read from memory, or the client is told to come again."""
+    async with httpx.AsyncClient(timeout=30.0) as client:
+        for url in fleet.urls:
+            for path in (answer, f"{answer}/stream"):
+                response = await client.get(f"{url}/v1/answers/{path}")
+                assert response.status_code in {200, 503}, response.text
+                if response.status_code == 503:
+                    assert response.headers["content-type"] == "application/problem+json"
+                    assert "retry-after" in response.headers
 
 
 async def check_the_same_worker_went_on(nats_url: str, followers: list[Follower]) -> None:
