@@ -97,7 +97,10 @@ class Import:
                 self._done += 1
             for answer in list(self._open):
                 await self._end(answer)
-        except (LogUnavailable, LogFull, SequenceConflict, TailLost) as error:
+        except (SequenceConflict, TailLost) as error:
+            await self._forget_if_deleted()
+            raise ImportStopped(self._chat, self._done, len(self._exported.facts), error) from error
+        except (LogUnavailable, LogFull) as error:
             raise ImportStopped(self._chat, self._done, len(self._exported.facts), error) from error
 
     async def _fact(self, old: Sequence, told: Fact) -> None:
@@ -133,3 +136,8 @@ class Import:
         assert state.ended is not None  # noqa: S101 - what was missing is there now
         fact = end_fact(request, state, state.ended)
         self._newest = await append_fact(self._log, fact, self._newest, self._patience_seconds)
+
+    async def _forget_if_deleted(self) -> None:
+        """What was still written after a deleted chat's tokens were purged goes too."""
+        if await self._log.last(subjects.fact(self._chat, "chat-deleted")) is not None:
+            await self._log.purge(subjects.answers(self._chat))
