@@ -67,6 +67,8 @@ QUEUE_PULLS = Gauge(
     "unspool_queue_pulls", "Pulls of workers that wait for requests; 0: all are busy, or gone."
 )
 POLLS_FAILED = Counter("unspool_polls_failed", "Readings for a scrape that got no answer in time.", ["of"])
+for _part in ("queue", "lags"):  # there from the start: a rate needs a zero to rise from
+    POLLS_FAILED.labels(_part)
 
 
 def wrote(frames: int, size_bytes: int) -> None:

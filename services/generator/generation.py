@@ -16,7 +16,7 @@ from services.generator import prompt as prompts
 from services.generator.providers import Delta, Finished
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import opened
-from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
+from services.generator.takeover import INTERNAL, EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
 from services.generator.writer import AnswerWriter, Pending, size_of
 from shared import subjects
 from shared.answer import end_fact
@@ -47,14 +47,6 @@ from shared.stored import Log
 from shared.subjects import Sequence
 
 log = logger(__name__)
-
-_INTERNAL = Problem(
-    code="internal",
-    title="The answer could not be made.",
-    detail="The generator failed at this request.",
-    status=500,
-)
-
 
 class Stop(Enum):
     """Why a running answer is to stop."""
@@ -136,7 +128,7 @@ class Generation:
     async def give_up(self) -> None:
         """Ends the answer as failed: for a request at which this code itself fails, again and again."""
         await self.writer.load_once()
-        ended = self.writer.state.ended or await self._end_now(EndNow("failed", _INTERNAL))
+        ended = self.writer.state.ended or await self._end_now(EndNow("failed", INTERNAL))
         await self._write_fact(ended)
 
     @property
