@@ -1,17 +1,13 @@
 """The servers that tests share. Each test that writes to Postgres gets a database of its own."""
 
-import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import hypothesis
 import pytest
 
-from tests.servers import NatsProcess, PostgresProcess, temporary_data
+from tests.servers import NatsProcess, PostgresProcess, new_database, temporary_data
 from tests.system import System
-
-_numbers = itertools.count(1)
 
 # No deadline: a machine that is busy is no failure, and no test asserts a time.
 hypothesis.settings.register_profile("unspool", deadline=None)
@@ -56,15 +52,8 @@ def postgres_url(postgres: PostgresProcess) -> str:
 
 @pytest.fixture
 async def database(postgres: PostgresProcess) -> AsyncIterator[str]:
-    """The URL of a new, empty database, dropped after the test."""
-    name = f"test_{next(_numbers)}"
-    connection = await asyncpg.connect(postgres.url)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield postgres.url_of(name)
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
+    async with new_database(postgres) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

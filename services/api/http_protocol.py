@@ -7,7 +7,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from services.api.problems import MEDIA_TYPE, problem
 
 HEAD_MAX_BYTES = 64 * 1024
-"""Of a request line and its headers. What comes with their first packet is not counted: the loop bounds that."""
+"""Of a request line and its headers, which uvicorn keeps in memory until they are complete."""
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -15,30 +15,29 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
-        self._requests = 0
         self._in_head = True
+        self._only_head = True
+        """Whether the bytes that came last are all of one head: what comes with the end of another is not counted."""
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        requests = self._requests
+        self._only_head = self._in_head
         super().data_received(data)
-        if not self._in_head or self._requests != requests:
-            self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
+        if self._in_head and self._only_head:
+            self._head_bytes += len(data)
         if self._head_bytes > HEAD_MAX_BYTES:
             self._refuse(
                 431, "head-too-large", "The headers are too large", f"{HEAD_MAX_BYTES} bytes at most."
             )
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._requests += 1
-        self._in_head = True
-
     def on_headers_complete(self) -> None:
-        self._in_head = False
+        self._in_head = self._only_head = False
+        self._head_bytes = 0
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "bad-http", "This is not an HTTP request", msg)

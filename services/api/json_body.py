@@ -107,9 +107,9 @@ def _refuse_constant(name: str) -> None:
 
 def _is_deeper_than(value: Any, depth: int) -> bool:  # noqa: ANN401 - JSON
     level = [value]
-    for _ in range(depth + 1):
+    for _ in range(depth):
         level = [inner for outer in level for inner in _inside(outer)]
-    return bool(level)
+    return any(isinstance(node, dict | list) for node in level)
 
 
 def _inside(value: Any) -> Iterable[Any]:  # noqa: ANN401 - JSON

@@ -53,6 +53,11 @@ class Refused(HTTPException):
         self.title = title
 
 
+class NotACursor(Refused):
+    def __init__(self, detail: str) -> None:
+        super().__init__(400, "bad-cursor", "This is not a cursor", detail)
+
+
 def problem(
     status: int,
     type_: str,

@@ -4,13 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from services.api import documents, sse
 from services.api.bodies import RegenerateBody
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
+from services.api.problems import NotACursor
 from services.api.routes_chats import IdempotencyKey, accepted, check_sizes, local_id, request_hash
 from services.api.sse import Cursor
 from services.api.streams import Nothing
@@ -110,5 +110,5 @@ def parse_cursor(text: str | None) -> Cursor | None:
         return None
     cursor = sse.parse_cursor(text)
     if cursor is None:
-        raise HTTPException(400, "Not a cursor: it is the id of an event of this stream, such as 1.57.")
+        raise NotACursor("It is the id of an event of this stream, such as 1.57.")
     return cursor

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
-from starlette.exceptions import HTTPException
 
 from services.api import metrics, sse
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
+from services.api.problems import NotACursor
 from services.api.routes_chats import chat_id
 from services.api.streams import StreamBroken
 from shared.chat import ChatState
@@ -50,7 +50,7 @@ def _parsed(text: str | None) -> Sequence | None:
         return None
     cursor = sse.parse_facts_cursor(text)
     if cursor is None:
-        raise HTTPException(400, "Not a cursor of this feed: it is the id of an event, such as c57.")
+        raise NotACursor("It is the id of an event of this feed, such as c57.")
     return cursor
 
 

@@ -1,0 +1,179 @@
+"""The promise: what is wrong is refused with a document that says what, and nothing of it gets into the log."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from string import Template
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from msgspec import Struct
+
+from services.api.http_protocol import HEAD_MAX_BYTES
+from shared import subjects
+from shared.log import EventLog
+from shared.settings import Settings
+from tests.bad_requests import ANSWER, CASES, CHAT, CHATS, STREAM, Bad
+from tests.reading import Reader
+from tests.servers import NatsProcess, PostgresProcess, new_database, temporary_data
+from tests.system import Client, System
+
+_CHUNK_BYTES = 64 * 1024
+_ANSWER_SECONDS = 10
+
+
+class Scene(Struct, frozen=True):
+    """A system to which nobody else writes, with two chats whose answers are at their end."""
+
+    system: System
+    client: Client
+    log: EventLog
+    ids: dict[str, str]
+
+    async def written(self) -> int:
+        return (await self.log.position(subjects.CHATS)).last
+
+    def filled(self, text: str) -> str:
+        return Template(text.replace("$chat_", "${chat}_")).safe_substitute(self.ids)
+
+
+@pytest.fixture(scope="module")
+async def scene(postgres: PostgresProcess) -> AsyncIterator[Scene]:
+    with temporary_data() as data:
+        async with (
+            NatsProcess(data) as nats,
+            new_database(postgres) as database,
+            System(nats.url, database, data, titles=False) as system,
+            system.client() as client,
+        ):
+            log = await EventLog.connect(Settings(nats_url=nats.url), "bad-input")
+            one, other = [await client.asked("demo/3x1ms") for _ in range(2)]
+            for asked in (one, other):
+                assert (await Reader().read(client, asked["answer"])).done is not None
+            ids = one | {"chat": one["answer"].partition("_")[0], "other": other["answer"]}
+            yield Scene(system, client, log, ids)
+            await log.close()
+
+
+def problem_of(response: httpx.Response) -> dict[str, Any]:
+    """The document, whose form is the same for every error."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    problem: dict[str, Any] = response.json()
+    assert problem["type"].startswith("urn:unspool:")
+    assert problem["status"] == response.status_code
+    assert problem["title"]
+    assert 0 < len(problem["detail"]) < 1000
+    assert len(response.content) < 20_000
+    return problem
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: ascii(case.name))
+async def test_what_is_wrong_is_refused_by_name_and_appends_nothing(scene: Scene, case: Bad) -> None:
+    before = await scene.written()
+    body = scene.filled(case.body.decode()).encode() if b"$" in case.body else case.body
+    response = await scene.client.http.request(
+        case.method,
+        scene.filled(case.path),
+        content=chunks(body) if case.chunked else body,
+        headers=encoded(case.headers),
+    )
+    problem = problem_of(response)
+    assert (response.status_code, problem["type"]) == (case.status, f"urn:unspool:{case.type}"), problem
+    if case.field is not None:
+        assert case.field in {error["field"] for error in problem["errors"]}
+        assert all(error["message"] for error in problem["errors"])
+    assert await scene.written() == before
+    assert "Traceback" not in scene.system.apis[0].log()
+
+
+def encoded(headers: Mapping[str, str | bytes]) -> dict[bytes, bytes]:
+    return {
+        name.encode(): value if isinstance(value, bytes) else value.encode()
+        for name, value in headers.items()
+    }
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _CHUNK_BYTES):
+        yield body[start : start + _CHUNK_BYTES]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",  # TLS, to a port that speaks none
+        b"BREW /v1/chats HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /v1/chats/\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n",
+        b"POST /v1/chats HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\n",
+        b"POST /v1/chats HTTP/1.1\r\nhost: x\r\ncontent-length: " + b"9" * 30 + b"\r\n\r\n",
+        b"POST /v1/chats HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v1/chats HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\r\n",
+    ],
+    ids=ascii,
+)
+async def test_what_is_no_http_request_gets_a_document_too(scene: Scene, sent: bytes) -> None:
+    before = await scene.written()
+    response = await exchange(scene.system.urls[0], sent)
+    problem = problem_of(response)
+    assert (response.status_code, problem["type"]) == (400, "urn:unspool:bad-http")
+    assert await scene.written() == before
+    assert "Traceback" not in scene.system.apis[0].log()
+
+
+@pytest.mark.parametrize("begun", [b"GET /", b"GET / HTTP/1.1\r\nhost: x\r\na: "], ids=ascii)
+async def test_a_head_without_end_is_not_read_for_ever(scene: Scene, begun: bytes) -> None:
+    response = await exchange(scene.system.urls[0], begun + b"x" * HEAD_MAX_BYTES)
+    assert (response.status_code, problem_of(response)["type"]) == (431, "urn:unspool:head-too-large")
+
+
+async def test_heads_of_any_legal_size_side_by_side_on_one_connection_are_read(scene: Scene) -> None:
+    head = b"GET /livez HTTP/1.1\r\nhost: x\r\na: " + b"x" * (HEAD_MAX_BYTES - 1000) + b"\r\n"
+    body = b"content-length: 500000\r\n\r\n" + b" " * 500_000
+    answers = await exchange(scene.system.urls[0], (head + body) * 3 + head + b"connection: close\r\n\r\n")
+    assert answers.content.count(b"HTTP/1.1 200 OK") == 3  # after the first, which is parsed
+
+
+async def exchange(url: str, sent: bytes) -> httpx.Response:
+    """The server's answer to these very bytes; it ends with the connection."""
+    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            writer.write(sent)
+            answer = await reader.read()
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    return httpx.Response(int(first.split()[1]), headers=headers, content=body)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (CHAT, {"if-none-match": b"\xff"}),
+        (CHAT, {"if-none-match": '"' * 5000}),
+        (CHAT, {"authorization": b"\xff\xfe"}),
+        (CHAT, {"accept": b"\xff", "host": b"\xff", "cookie": "=;=;"}),
+        (CHAT, {"x": "y" * 60_000}),
+        (STREAM, {"last-event-id": ""}),
+        (f"{CHATS}?unknown=1&limit=1&limit=2", {}),
+        (f"{CHATS}?limit={'9' * 30}&before=c{'9' * 18}", {}),
+        (f"{CHATS}?q=%00", {}),
+        (f"{CHATS}?q=%FF%ED%A0%80", {}),
+        (f"{CHATS}?q='%26%7C!:*(\\%25_", {}),
+        (ANSWER, {"content-type": "nonsense"}),
+    ],
+    ids=ascii,
+)
+async def test_what_is_odd_but_harmless_is_served(
+    scene: Scene, path: str, headers: dict[str, str | bytes]
+) -> None:
+    before = await scene.written()
+    response = await scene.client.http.get(scene.filled(path), headers=encoded(headers))
+    assert response.status_code == 200, response.text
+    assert await scene.written() == before
+    assert "Traceback" not in scene.system.apis[0].log()
