@@ -13,6 +13,7 @@ from typing import assert_never
 
 from services.generator import metrics
 from services.generator import prompt as prompts
+from services.generator.asked import asked_at
 from services.generator.providers import Delta, Finished
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import opened
@@ -319,6 +320,7 @@ class Generation:
                     wait_for_room=True,
                 )
             except (SequenceConflict, TailLost):
+                self._sequence = await asked_at(self._log, self.request, self._sequence)
                 since = await self._log.read(subjects.facts(self.request.chat), self._sequence)
                 todo = self._plan([decode_fact(stored.data) for stored in since])
                 if isinstance(todo, Gone):

@@ -23,6 +23,7 @@ from tests.system import ROOT, System
 
 LONG = ("demo/700x10ms", "plain/400x20ms")
 SHORT = "demo/100x10ms"
+LONGER = "demo/300x10ms"
 LOST_TOKENS = 100
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.05
@@ -158,12 +159,15 @@ async def check_is_not_there(fleet: System, lost: Follower) -> None:
             assert stream.status_code == 404
 
 
-async def check_can_be_asked_again(fleet: System, lost: Follower) -> None:
-    chat, local = lost.answer.split("_a")
+async def ask_again(fleet: System, answer: str, model: str) -> None:
+    chat, local = answer.split("_a")
     async with fleet.client(1) as client:
         await client.chat(id=chat)
-        asked_again = await client.ask(chat, QUESTION, id=local, model=SHORT)
-    assert asked_again["answer"] == lost.answer
+        assert (await client.ask(chat, QUESTION, id=local, model=model))["answer"] == answer
+
+
+async def check_can_be_asked_again(fleet: System, lost: Follower) -> None:
+    await ask_again(fleet, lost.answer, SHORT)
     assert (await Follower(lost.answer).follow(fleet)).text == lost.text
 
 
@@ -189,6 +193,33 @@ async def check_history(fleet: System, followers: list[Follower]) -> None:
             assert [node["text"] for node in shown["messages"] if node["role"] == "assistant"] == [
                 follower.text
             ]
+
+
+async def test_a_question_that_was_lost_while_it_was_answered_can_be_asked_again(
+    fleet: System, own_nats: NatsProcess, database: str, data_directory: Path
+) -> None:
+    """Its answer goes with it: an end without a question would bar the ids for ever."""
+    machine = Machine(own_nats, data_directory)
+    await Follower(await asked(fleet, SHORT)).follow(fleet)
+    machine.copy()
+    lost = Follower(await asked(fleet, LONGER))
+    reading = asyncio.create_task(lost.follow(fleet))
+    await lost.reached(30)
+    await machine.cut()
+    await machine.power_back()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not any('"chat-gone"' in generator.log() for generator in fleet.generators):
+            await asyncio.sleep(POLL_SECONDS)
+    reading.cancel()
+    await asyncio.wait([reading])
+    async with log_of(own_nats.url) as log:
+        assert await events_of(log, lost.answer) == []
+    await rebuild(own_nats.url, database)
+    for number in range(len(fleet.apis)):
+        await fleet.ready(number)
+    again = Follower(lost.answer)
+    await ask_again(fleet, lost.answer, LONGER)
+    assert (await again.follow(fleet)).text == text_of(LONGER)
 
 
 async def test_rows_that_are_ahead_of_the_log_are_made_again_from_it(
