@@ -62,10 +62,22 @@ class Client:
         return _decoded(await self._servers.call("POST", "/v1/chats", _given(body)), Chat)
 
     async def list_chats(
-        self, *, limit: int = 50, before: str | None = None, archived: bool = False, after: str | None = None
+        self,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+        archived: bool = False,
+        q: str | None = None,
+        after: str | None = None,
     ) -> ChatPage:
-        """Newest activity first. `after`: a cursor of a write that is to be seen in it."""
-        query = {"limit": str(limit), "before": before, "archived": str(archived).lower(), "after": after}
+        """Newest activity first. `q`: what is looked for. `after`: a cursor of a write that is to be seen in it."""
+        query = {
+            "limit": str(limit),
+            "before": before,
+            "archived": str(archived).lower(),
+            "q": q,
+            "after": after,
+        }
         return _decoded(await self._servers.call("GET", "/v1/chats", params=_given(query)), ChatPage)
 
     async def chat(self, chat: str, *, after: str | None = None) -> Chat:

@@ -35,11 +35,10 @@ class Refused(ClientError):
     """The server understood, and will not. Trying the same again is of no use."""
 
     def __init__(self, status: int, problem: ProblemDocument) -> None:
-        title = problem.title or f"HTTP status {status}"
         # The detail of a wrong field is its first message: it says more with the field's name.
         fields = "; ".join(f"{error.field}: {error.message}" for error in problem.errors)
         reason = fields or problem.detail
-        super().__init__(f"{title}: {reason}" if reason else title)
+        super().__init__(f"{problem.title}: {reason}" if reason else problem.title)
         self.status = status
         self.problem = problem
 

@@ -98,7 +98,11 @@ def refused(response: httpx.Response) -> Refused:
     try:
         problem = msgspec.json.decode(response.content, type=ProblemDocument)
     except msgspec.MsgspecError:
-        problem = ProblemDocument(title=f"{response.status_code} {response.reason_phrase}")
+        problem = ProblemDocument()
+    if not problem.title:  # not from Unspool: from a proxy before it, or from another server altogether
+        where = response.url.copy_with(query=None)
+        title = f"{response.status_code} {response.reason_phrase} from {where}"
+        problem = msgspec.structs.replace(problem, title=title)
     return refusal(response.status_code, problem)
 
 

@@ -310,6 +310,13 @@ async def test_what_is_not_unspool_is_said_to_be_so() -> None:
             await client.models()
 
 
+async def test_a_no_of_another_server_names_it() -> None:
+    async with Misbehaving(respond(404, {"error": "no route"})) as server, client_of(server) as client:
+        with pytest.raises(Missing, match=f"404 Said from {server.url}/v1/chats"):
+            await client.list_chats(q="x")
+        assert server.requests[0].line == "GET /v1/chats?limit=50&archived=false&q=x HTTP/1.1"
+
+
 async def test_the_key_is_sent_and_ids_cannot_lead_elsewhere() -> None:
     async with Misbehaving(respond(200, {"id": "x", "status": "completed"})) as server:
         async with Client(server.url, "secret", patience=SOON) as client:
