@@ -14,10 +14,11 @@ from typing import assert_never
 from services.generator import metrics
 from services.generator import prompt as prompts
 from services.generator.asked import asked_at
+from services.generator.problems import INTERNAL, problem_of
 from services.generator.providers import Delta, Finished
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import opened
-from services.generator.takeover import INTERNAL, EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
+from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
 from services.generator.writer import AnswerWriter, Pending, size_of
 from shared import subjects
 from shared.answer import end_fact
@@ -48,6 +49,7 @@ from shared.stored import Log
 from shared.subjects import Sequence
 
 log = logger(__name__)
+
 
 class Stop(Enum):
     """Why a running answer is to stop."""
@@ -176,19 +178,19 @@ class Generation:
             except ProviderInterrupted as error:
                 self._interruptions += 1
                 if self._interruptions >= self._settings.attempts_max:
-                    return await self._ended("failed", error=_problem(error))
+                    return await self._ended("failed", error=problem_of(error))
                 log.warning("interrupted", **self.log_fields, status=error.status)
                 todo = next_attempt(
                     self.writer.state, crashes=todo.crashes, can_continue=self._can_continue()
                 )
             except ProviderRefused as error:
                 if not todo.go_on or self.writer.state.spans[-1].attempt == todo.attempt:
-                    return await self._ended("failed", error=_problem(error))
+                    return await self._ended("failed", error=problem_of(error))
                 # It may be the text so far that it does not take, whatever the settings say of it: once without.
                 log.warning("prefill-refused", **self.log_fields, status=error.status)
                 todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=False)
             except ProviderError as error:
-                return await self._ended("failed", error=_problem(error))
+                return await self._ended("failed", error=problem_of(error))
             else:
                 return await self._finish(finished)
 
@@ -341,9 +343,3 @@ class Generation:
         """What this worker still wrote after the chat's tokens were purged goes too."""
         log.info("chat-gone", **self.log_fields)
         await self._log.purge(subjects.answer(self.request.answer))
-
-
-def _problem(error: ProviderError) -> Problem:
-    return Problem(
-        code=error.code, title="The provider gave no answer.", detail=error.detail, status=error.status
-    )

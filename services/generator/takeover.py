@@ -23,14 +23,6 @@ from shared.events import (
 from shared.subjects import Attempt
 
 
-INTERNAL = Problem(
-    code="internal",
-    title="The answer could not be made.",
-    detail="The generator failed at this request.",
-    status=500,
-)
-
-
 class Settled(Struct, frozen=True):
     """The end stands in the log, or is not ours to write: only the acknowledgement is missing."""
 

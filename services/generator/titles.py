@@ -68,9 +68,7 @@ class Titles:
         try:
             end = decode_fact(delivery.stored.data)
             if isinstance(end, AnswerCompleted):
-                bind(
-                    chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.stored.sequence
-                )
+                bind(chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.stored.sequence)
                 await self._give_title(end)
             await delivery.ack()
         except LogUnavailable as error:

@@ -1,0 +1,17 @@
+"""Why an answer failed, in the words that its reader gets."""
+
+from shared.errors import ProviderError
+from shared.events import Problem
+
+INTERNAL = Problem(
+    code="internal",
+    title="The answer could not be made.",
+    detail="The generator failed at this request.",
+    status=500,
+)
+
+
+def problem_of(error: ProviderError) -> Problem:
+    return Problem(
+        code=error.code, title="The provider gave no answer.", detail=error.detail, status=error.status
+    )
