@@ -84,8 +84,10 @@ class Broker:
         for queue in self.queues.values():
             queue.pump()
 
-    def lose_tail(self, chats: int, tokens: int) -> None:
-        for name, count in ((subjects.CHATS, chats), (subjects.TOKENS, tokens)):
-            self.streams[name].lose_tail(count)
+    def lose_tail(self, seconds: float) -> None:
+        """A power cut: what was stored in the last moments was acknowledged, and is gone."""
+        since = self.now() - timedelta(seconds=seconds)
+        for stream in self.streams.values():
+            stream.lose_since(since)
         for queue in self.queues.values():
             queue.forget_after(self.streams[subjects.CHATS].last_sequence)

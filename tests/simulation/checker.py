@@ -74,6 +74,8 @@ class Checker:
         self.holds: Callable[[Process, AnswerId], bool] = lambda _process, _answer: False
         """Whether a worker is awake and at work on an answer."""
         self.tail_lost = False
+        self.late: dict[Sequence, Process] = {}
+        """Token events that came in after their chat was deleted, and who wrote them."""
         self.gave_up: set[Process] = set()
         """Workers whose patience with the log ran out: what they let go looks like a crash."""
 
@@ -102,6 +104,7 @@ class Checker:
 
     def _token_event(self, answer: Answer, event: AnswerEvent, sequence: Sequence, by: Process) -> None:
         if self.chat(subjects.chat_of(answer.id)).deleted:  # it may still come in; at the end it must be gone
+            self.late[sequence] = by
             brought_back = isinstance(event, TokenEmitted) and event in answer.said
             self.require(not brought_back, f"{answer.id}: of a deleted chat, {event} is brought back")
             return
@@ -185,6 +188,22 @@ class Checker:
         answer.fact = fact
         answer.ever_ended.add(fact.text)
 
+    def begin_again(self) -> None:
+        """The log lost its tail: what holds now is what it still has. What was shown before stays shown."""
+        self.tail_lost = True
+        chats, tokens = (
+            self._broker.streams[name].messages.values() for name in (subjects.CHATS, subjects.TOKENS)
+        )
+        self.chats = {}
+        for answer in self.answers.values():
+            answer.state, answer.request, answer.fact = AnswerState(), None, None
+            answer.ended_by = answer.cancelled_at = None
+        for stored in tokens:
+            answer = self.answer(AnswerId(stored.subject.rpartition(".")[2]))
+            evolve(answer.state, decode_answer_event(stored.data), stored.sequence)
+        for stored in chats:
+            self._fact(decode_fact(stored.data), stored.sequence)
+
     def purged(self, subject: str) -> None:
         chat = ChatId(subject.split(".")[1])
         self.require(self.tail_lost or self.chat(chat).deleted, f"{subject} is purged, and its chat lives")
@@ -249,8 +268,16 @@ class Checker:
         self.require(
             len(kept) == 1 and isinstance(kept[0], ChatDeleted), f"{chat}: of a deleted chat there is {kept}"
         )
-        tokens = self._broker.streams[subjects.TOKENS].on(subjects.answers(chat))
+        # What a worker wrote after the purge it purges itself. If it died meanwhile, only the stream's `max_age` does.
+        tokens = [
+            one
+            for one in self._broker.streams[subjects.TOKENS].on(subjects.answers(chat))
+            if not self._could_not_purge(self.late.get(one.sequence))
+        ]
         self.require(not tokens, f"{chat}: a deleted chat has tokens: {tokens}")
+
+    def _could_not_purge(self, writer: Process | None) -> bool:
+        return writer is not None and (not writer.alive or writer in self.gave_up)
 
     def _rows_say_the_same(self, chat: ChatState, tables: Tables) -> None:
         rows = tables.fetch("chat", (chat.id,))

@@ -15,7 +15,7 @@ from shared.decisions import (
     RequestCancel,
     RequestMessage,
 )
-from shared.errors import AnswerInProgress, Rejected
+from shared.errors import AnswerInProgress, NotFound, Rejected
 from shared.events import TextPart
 from shared.subjects import AnswerId, ChatId
 from tests import examples
@@ -110,6 +110,7 @@ class ChatClient:
             done = await self._call(self._world.pick_api(), self._deleting)
             if done is True:
                 self._checker.purge_acknowledged.add(self._chat)
+            if done is True or isinstance(done, NotFound):
                 return
             await asyncio.sleep(self._random.random())
 

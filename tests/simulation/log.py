@@ -84,6 +84,8 @@ class SimLog:
 
     def tell(self, serve: Callable[[], None]) -> None:
         """Sent, and not waited for."""
+        if self._network.forgets():
+            return
         fate = self._network.fate(self._timeout)
         if fate.there is not None:
             never: asyncio.Future[None] = self._loop.create_future()

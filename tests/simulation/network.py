@@ -17,6 +17,8 @@ class Weather(Struct):
     ack_lost: float = 0.0
     late: float = 0.0
     delivery_lost: float = 0.0
+    told_lost: float = 0.0
+    """Of what is sent and not waited for: heartbeats, and requests that are given back."""
     slow: float = 0.0
     crash: float = 0.0
     """Of the caller, before, while or after the call is served."""
@@ -50,6 +52,9 @@ class Network:
         if self.weather.delivery_lost and self._random.random() < self.weather.delivery_lost:
             return None
         return self.latency()
+
+    def forgets(self) -> bool:
+        return self.weather.told_lost > 0 and self._random.random() < self.weather.told_lost
 
     def fate(self, timeout: float) -> Fate:
         weather, chance = self.weather, self._random.random()

@@ -48,11 +48,10 @@ class Stream:
             del self.messages[one.sequence]
             self._by_chat[one.subject.split(".")[1]].remove(one)
 
-    def lose_tail(self, count: int) -> list[Stored]:
-        """A power cut: the newest are gone, and their sequences will be used again."""
-        lost = list(self.messages.values())[-count:] if count else []
+    def lose_since(self, time: datetime) -> None:
+        """The newest are gone, and their sequences will be used again."""
+        lost = [one for one in self.messages.values() if one.time >= time]
         self.remove(lost)
         if lost:
             self.last_sequence = Sequence(lost[0].sequence - 1)
             self.ids = {id_: at for id_, at in self.ids.items() if at <= self.last_sequence}
-        return lost

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import random
 import traceback
 from collections.abc import Callable, Iterator, MutableMapping
@@ -16,12 +17,15 @@ from shared.subjects import AnswerId
 from tests.simulation.clients import ChatClient
 from tests.simulation.loop import PROCESS, Process, SimLoop
 from tests.simulation.network import CALM, Weather
+from tests.simulation.postgres import rebuilt
 from tests.simulation.processes import Machine, SimApi, SimWorker
 from tests.simulation.provider import Moods
 from tests.simulation.trace import Trace, Violation
 
 _STORM_SECONDS = 40.0
 _SETTLE_SECONDS = 120.0
+POWER_CUTS = bool(os.environ.get("UNSPOOL_SIMULATION_POWER_CUTS"))
+"""Whether every tenth run loses a tail. Not by default: the services do not yet mend all that a power cut breaks."""
 
 
 class Plan(Struct, kw_only=True):
@@ -33,8 +37,12 @@ class Plan(Struct, kw_only=True):
     strikes: int
     pace: float
     """Seconds between two strokes of fate, on the average."""
+    outages: float
+    """How many of them are outages of the broker."""
     chats: int
     patience: float
+    power_cut: bool = False
+    """Whether the broker may lose what it had acknowledged."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -48,6 +56,7 @@ def plan_of(seed: int) -> Plan:
             ack_lost=choose((0.0, rough, 0.05)),
             late=choose((0.0, rough)),
             delivery_lost=choose((0.0, 0.0, 0.02)),
+            told_lost=choose((0.0, 0.0, 0.9)),
             slow=choose((0.0, 0.02, 0.1)),
             crash=choose((0.0, 0.01, 0.03)),
         ),
@@ -55,12 +64,14 @@ def plan_of(seed: int) -> Plan:
             unavailable=choose((0.0, 0.1)),
             refuses=choose((0.0, 0.05)),
             interrupts=choose((0.0, 0.0, 0.05)),
-            pace_seconds=choose((0.002, 0.02, 0.2)),
+            pace_seconds=choose((0.002, 0.02, 0.3)),
         ),
         strikes=random_.randint(0, 8),
         pace=choose((0.5, 2.0)),
+        outages=choose((0.1, 0.2, 0.8)),
         chats=random_.randint(1, 2),
         patience=choose((3.0, 600.0)),
+        power_cut=POWER_CUTS and seed % 10 == 0,
     )
 
 
@@ -79,6 +90,8 @@ class World:
         )
         self.machine = Machine(self.random, self.loop, settings, plan.moods, self.trace)
         self._strikes_left = plan.strikes
+        self._cut_power = plan.power_cut
+        self._away_since = 0.0
         self._names = iter(range(1, 1000))
         self.workers: list[SimWorker] = []
         self.apis: list[SimApi] = []
@@ -91,6 +104,7 @@ class World:
         queue.acked, queue.delivered = checker.acked, checker.delivered
         checker.holds = self._holds
         network.strike = self.strike
+        self.machine.exited = self._kill
 
     def _holds(self, process: Process, answer: AnswerId) -> bool:
         return any(one.process is process and one.holds(answer) for one in self.workers)
@@ -151,15 +165,32 @@ class World:
             self._replace(process)
 
     def _outage(self) -> None:
+        if self.machine.broker.away:
+            return
         seconds = self.random.choice((0.1, 1.0, 4.0, 7.0))
+        self._away_since = self.loop.time()
         self.trace.add("broker", f"is away for {seconds} s")
         self.machine.broker.go_away()
         self._later(seconds, self._back)
 
     def _back(self) -> None:
-        if self.machine.broker.away:
-            self.trace.add("broker", "is back")
-            self.machine.broker.come_back(restarted=self.random.random() < 0.5)
+        broker = self.machine.broker
+        if not broker.away:
+            return
+        if self._cut_power:
+            self._cut_power = False
+            seconds = self.random.random() * 0.2
+            self.trace.add("broker", f"has lost what came in its last {seconds} s")
+            broker.lose_tail(seconds + self.loop.time() - self._away_since)
+            self.machine.checker.begin_again()
+            self._later(self.random.random() * 5, self._rebuild)
+        self.trace.add("broker", "is back")
+        broker.come_back(restarted=self.random.random() < 0.5)
+
+    def _rebuild(self) -> None:
+        """What an operator does who is told that the log lost its tail."""
+        self.trace.add("operator", "rebuilds the read model")
+        self.machine.postgres.tables = rebuilt(self.machine.broker)
 
     def _postgres_away(self) -> None:
         self.trace.add("postgres", "is away")
@@ -177,22 +208,24 @@ class World:
             await asyncio.sleep(self.random.expovariate(1 / self.plan.pace))
             if self._strikes_left <= 0:
                 continue
-            one_of = self.random.choice
-            kind = self.random.random()
-            if kind < 0.5:
-                workers, apis = [one.process for one in self.workers], [one.process for one in self.apis]
-                self.strike(one_of(workers + apis))
-                continue
             self._strikes_left -= 1
-            if kind < 0.65:
-                self._stop(one_of(self.workers))
-            elif kind < 0.85:
+            if self._cut_power or self.random.random() < self.plan.outages:
                 self._outage()
-            elif kind < 0.93:
-                self._postgres_away()
             else:
-                self.trace.add("postgres", "cuts the projector's session")
-                self.machine.postgres.cut_projector()
+                self._misfortune(self.random.random())
+
+    def _misfortune(self, kind: float) -> None:
+        processes = [one.process for one in self.workers] + [one.process for one in self.apis]
+        if kind < 0.6:
+            self._strikes_left += 1  # a strike counts itself
+            self.strike(self.random.choice(processes))
+        elif kind < 0.8:
+            self._stop(self.random.choice(self.workers))
+        elif kind < 0.9:
+            self._postgres_away()
+        else:
+            self.trace.add("postgres", "cuts the projector's session")
+            self.machine.postgres.cut_projector()
 
     # --- the run ---------------------------------------------------------------------------------------------
 
@@ -272,7 +305,7 @@ def _deterministic(world: World) -> Iterator[None]:
         world.trace.add(who, f"{name} {details}")
         if name == "gave-up-for-now":
             world.machine.checker.gave_up.add(who)
-        if name in _NEVER:
+        if name in (_NEVER_BUT_AFTER_A_POWER_CUT if world.machine.checker.tail_lost else _NEVER):
             world.loop.failures.append(f"{name} {details} {traceback.format_exc()}")
         raise structlog.DropEvent
 
@@ -286,4 +319,5 @@ def _deterministic(world: World) -> Iterator[None]:
         structlog.configure(**before)
 
 
+_NEVER_BUT_AFTER_A_POWER_CUT = {"generation-crashed", "title-failed"}
 _NEVER = {"generation-crashed", "title-failed", "index-missing", "projector-stopped"}
