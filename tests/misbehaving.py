@@ -9,6 +9,10 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from shared.client import Client, Patience
+
+ANSWER = "00000000-0000-4000-8000-000000000001_a00000000-0000-4000-8000-000000000002"
+SOON = Patience(first_wait_seconds=0.001, longest_wait_seconds=0.002, retry_after_max_seconds=0.003)
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n"
 SSE = b"text/event-stream"
 
@@ -77,6 +81,10 @@ class Misbehaving:
                     )
         finally:
             writer.transport.abort()
+
+
+def client_of(*servers: Misbehaving, patience: Patience = SOON) -> Client:
+    return Client([server.url for server in servers], patience=patience)
 
 
 async def _request(reader: asyncio.StreamReader) -> Request:

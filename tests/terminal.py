@@ -13,7 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shared.client import Client, Done, Transcript
 from tests.emulator import Emulator
+from tests.system import System
 
 ROOT = Path(__file__).parents[1]
 ROWS, COLUMNS = 40, 100
@@ -112,6 +114,17 @@ def _own_terminal() -> None:
     """In the child: Ctrl-C at this terminal is a signal to it, and to it alone."""
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+async def ask(system: System, content: str, model: str) -> tuple[str, Done, str]:
+    """A chat of one question: its id, and how its answer ended and what it says."""
+    async with Client(system.urls) as client:
+        chat = await client.create_chat()
+        transcript = Transcript()
+        async for event in client.ask(chat.id, content, model=model):
+            transcript.apply(event)
+        assert transcript.done is not None
+        return chat.id, transcript.done, transcript.text
 
 
 async def run(
