@@ -11,7 +11,7 @@ from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
 from services.api.problems import NotACursor
-from services.api.routes_chats import IdempotencyKey, accepted, check_sizes, local_id, request_hash
+from services.api.routes_chats import IdempotencyKey, accepted, check_sizes, local_id, model_of, request_hash
 from services.api.sse import Cursor
 from services.api.streams import Nothing
 from shared import subjects
@@ -85,7 +85,7 @@ async def regenerate(
         owner=owner,
         beside=beside,
         answer=new,
-        model=await here.catalogue.resolve(body.model or node.model),
+        model=await model_of(here, chat, body.model or node.model, lambda state: new in state.answers),
         params=params,
         request_hash=request_hash(body),
         messages_max=here.settings.chat_messages_max,

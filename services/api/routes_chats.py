@@ -1,6 +1,7 @@
 """Chats and messages over HTTP: create, list, read, ask."""
 
 import hashlib
+from collections.abc import Callable
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -17,8 +18,9 @@ from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
 from services.api.search import like_pattern, words_query
 from shared import subjects
+from shared.chat import ChatState
 from shared.decisions import ChangeChat, CreateChat, DeleteChat, RequestMessage, check_exists
-from shared.errors import Invalid, LogUnavailable, NotFound
+from shared.errors import Invalid, LogUnavailable, NotFound, UnknownModel
 from shared.subjects import AnswerId, ChatId, Sequence
 
 router = APIRouter(prefix="/v1", tags=["chats"], route_class=JsonRoute)
@@ -59,6 +61,18 @@ async def wait_for(here: Context, after: str | None) -> None:
     await here.reads.reached(sequence)
 
 
+async def model_of(
+    here: Context, chat: ChatId, wanted: str | None, is_done: Callable[[ChatState], bool]
+) -> str:
+    """The model's full name. A call that is repeated gets its answer also when its model has gone meanwhile."""
+    try:
+        return await here.catalogue.resolve(wanted)
+    except UnknownModel as error:
+        if is_done(await here.states.fresh(chat)):
+            return error.model
+        raise
+
+
 @router.post("/chats", status_code=201)
 async def create_chat(
     body: CreateChatBody, here: Here, owner: Owner, key: IdempotencyKey = None
@@ -70,7 +84,7 @@ async def create_chat(
         chat=chat,
         owner=owner,
         title=body.title,
-        model=await here.catalogue.resolve(body.model) if body.model else None,
+        model=await model_of(here, chat, body.model, lambda state: state.created > 0) if body.model else None,
         system=body.system,
         metadata=body.metadata,
         request_hash=request_hash(body),
@@ -214,7 +228,7 @@ async def post_message(
         answer=answer,
         content=parts,
         parent=_parent(body),
-        model=await here.catalogue.resolve(body.model or state.model),
+        model=await model_of(here, id_, body.model or state.model, lambda state: message in state.messages),
         params=params,
         metadata=body.metadata,
         request_hash=request_hash(body),
