@@ -35,6 +35,8 @@ class AnswerState(Struct, kw_only=True):
     sequence: Sequence = Sequence(0)
     attempt: Attempt = Attempt(0)
     last_index: Index = Index(0)
+    last_token_attempt: Attempt = Attempt(0)
+    """The attempt of the token at `last_index`: with it, the two are a cursor."""
     text: list[str] = []
     reasoning: list[str] = []
     tool_calls: list[ToolCallFragment] = []
@@ -92,7 +94,7 @@ def evolve(state: AnswerState, event: AnswerEvent, sequence: Sequence) -> None:
 
 
 def _emitted(state: AnswerState, event: TokenEmitted) -> None:
-    state.last_index = event.index
+    state.last_index, state.last_token_attempt = event.index, event.attempt
     if event.text:
         state.text.append(event.text)
     if event.reasoning:

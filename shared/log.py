@@ -143,7 +143,8 @@ class EventLog:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             for connection in connections:
                 await connection.close()
-            raise LogUnavailable(f"no NATS at {_without_secrets(settings.nats_url)}: {error}") from error
+            reason = str(error) or "no answer"
+            raise LogUnavailable(f"no NATS at {_without_secrets(settings.nats_url)}: {reason}") from error
         self = cls(connections[0], connections[1], settings)
 
         async def reconnected() -> None:
@@ -499,6 +500,8 @@ async def _connect(settings: Settings, name: str) -> Client:
         log.debug("nats", reason=repr(error))
 
     async def disconnected() -> None:
+        if not client.is_reconnecting:  # closed by ourselves, or never connected
+            return
         log.warning("log-disconnected", connection=name)
 
     client = Client()

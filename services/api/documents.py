@@ -72,7 +72,7 @@ def message_of_row(row: asyncpg.Record) -> Document:
 
 
 def answer_running(answer: str, state: AnswerState) -> Document:
-    cursor = f"{state.attempt}.{state.last_index}" if state.last_index else None
+    cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else None
     return _answer(answer, "generating" if state.attempt else "queued", cursor) | {
         "text": state.whole_text,
         "reasoning": state.whole_reasoning,

@@ -97,21 +97,29 @@ def _token(event: TokenEmitted) -> dict[str, Any]:
 
 
 def snapshot(state: AnswerState) -> bytes:
-    """All that there is so far: it replaces what the client has."""
-    return _snapshot(
-        state.whole_text, state.whole_reasoning, state.tool_calls, state.attempt, state.last_index
-    )
+    """All that there is so far: it replaces what the client has. Its id is that of the last token in it."""
+    cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else ""
+    said = (state.whole_text, state.whole_reasoning, state.tool_calls)
+    return _snapshot(*said, state.attempt, state.last_index, cursor)
 
 
 def snapshot_of_end(end: AnswerEnd) -> bytes:
-    return _snapshot(end.text, end.reasoning, end.tool_calls, end.attempt, end.last_index)
+    cursor = str(last_token(end)) if end.last_index else ""
+    return _snapshot(end.text, end.reasoning, end.tool_calls, end.attempt, end.last_index, cursor)
 
 
-def _snapshot(text: str, reasoning: str, tool_calls: Any, attempt: Attempt, index: Index) -> bytes:  # noqa: ANN401
+def last_token(end: AnswerEnd) -> Cursor:
+    """The cursor of a client that has all but the end. Tokens of which nothing was kept belong to no span."""
+    return Cursor(end.spans[-1].attempt if end.spans else end.attempt, end.last_index)
+
+
+def _snapshot(
+    text: str, reasoning: str, tool_calls: Any, attempt: Attempt, index: Index, cursor: str
+) -> bytes:  # noqa: ANN401
     data = {"text": text, "reasoning": reasoning, "attempt": attempt, "index": index}
     if tool_calls:
         data["tool_calls"] = tool_calls
-    return encode("snapshot", data, f"{attempt}.{index}" if index else "")
+    return encode("snapshot", data, cursor)
 
 
 def done(end: AnswerEnd, sequence: Sequence) -> bytes:

@@ -232,7 +232,7 @@ class StreamBroken(UnspoolError):
 def _opened_end(end: AnswerEnd, sequence: Sequence, cursor: Cursor | None) -> Opened:
     if cursor == Cursor(end.attempt, None):
         return Nothing()
-    has_all = cursor is not None and cursor == Cursor(end.attempt, end.last_index)
+    has_all = cursor is not None and bool(end.spans) and cursor == sse.last_token(end)
     last = sse.done(end, sequence)
     return Ended(last if has_all else sse.snapshot_of_end(end) + last)
 

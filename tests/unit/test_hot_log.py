@@ -194,3 +194,10 @@ def test_a_cursor_survives_its_text(attempt: int, index: int) -> None:
 def test_what_is_no_cursor_is_none() -> None:
     for text in ("", "1", "1.", ".1", "0.1", "1.0", "1.x", "-1.1", "1.1.1", " 1.1", "1.1\n", "١.١", "c5"):
         assert sse.parse_cursor(text) is None
+
+
+def test_the_cursor_of_a_snapshot_is_that_of_its_last_token() -> None:
+    answer = hot(examples.started(), examples.token(1), examples.started(2))
+    frame = sse.snapshot(answer.state())
+    assert frame.startswith(b"id: 1.1\n")
+    assert answer.position_after(Cursor(Attempt(1), Index(1))) is not None
