@@ -53,7 +53,7 @@ class Answer:
         self.fact: AnswerEnd | None = None
         self.ever_ended: set[str] = set()
         self.cancelled_at: float | None = None
-        self.texts: dict[tuple[int, int], set[str]] = {}
+        self.texts: dict[tuple[int, int], set[str]] = {(0, 0): {""}}
         self.delivered: dict[Process, float] = {}
         self.asked: set[Process] = set()
         self.calls = 0

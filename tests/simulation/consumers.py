@@ -50,6 +50,11 @@ class PullConsumer:
     def idle(self) -> bool:
         return not self.pending and not self._again and self._candidate() is None
 
+    @property
+    def settled(self) -> Sequence:
+        """Every request at or below it has been acknowledged."""
+        return Sequence(min(self.pending, default=self._next) - 1)
+
     def pull(self, pull: Pull) -> None:
         self._waiting.append(pull)
         self.pump()

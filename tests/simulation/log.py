@@ -174,6 +174,9 @@ class SimLog:
     async def position(self, stream: str) -> Position:
         return await self.call("position", lambda: self._broker.position(stream))
 
+    async def settled_up_to(self, durable: str) -> Sequence:
+        return await self.call("settled", lambda: self._broker.queues[durable].settled)
+
     async def purge(self, subject: str, before: Sequence | None = None) -> None:
         await self.call("purge", lambda: self._broker.purge(subject, before))
 

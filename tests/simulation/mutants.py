@@ -8,7 +8,7 @@ import pytest
 from services.api import projector
 from services.api.hot_log import HotAnswer
 from services.api.projections import project
-from services.api.projector import Checkpoint, _decoded
+from services.api.projector import Checkpoint, _decoded, mark_of
 from services.api.sse import Cursor
 from services.api.statements import statements
 from services.generator.generation import Generation
@@ -65,12 +65,14 @@ def checkpoint_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
     ) -> Checkpoint:
         known, _ = _decoded(batch)
         named, reached = statements(schema), batch[-1].sequence
+        mark = mark_of(batch[-1])
         await connection.execute(named["advance"], checkpoint.position, reached, checkpoint.created)
+        await connection.execute(named["mark"], mark)
         async with connection.transaction():
             for stored, fact in known:
                 for name, arguments in project(fact, stored.sequence, stored.time):
                     await connection.execute(named[name], *arguments)
-        return Checkpoint(reached, checkpoint.created, checkpoint.version)
+        return Checkpoint(reached, checkpoint.created, checkpoint.version, mark)
 
     patch.setattr(projector, "fold_batch", fold_batch)
 
@@ -90,6 +92,17 @@ def takeover_without_the_question(patch: pytest.MonkeyPatch) -> None:
         return False
 
     patch.setattr(Worker, "_somebody_has_it", nobody)
+
+
+def question_at_redeliveries_only(patch: pytest.MonkeyPatch) -> None:
+    """As it once was: a worker that slept over a first delivery took over from a living one."""
+    real = Worker._somebody_has_it
+
+    async def asked(self: Worker, generation: Generation) -> bool:
+        first = self._running[generation.request.answer][1].delivered == 1
+        return False if first else await real(self, generation)
+
+    patch.setattr(Worker, "_somebody_has_it", asked)
 
 
 def done_before_the_fact(patch: pytest.MonkeyPatch) -> None:
@@ -131,6 +144,7 @@ MUTANTS: tuple[Break, ...] = (
     checkpoint_outside_the_transaction,
     resume_off_by_one,
     takeover_without_the_question,
+    question_at_redeliveries_only,
     done_before_the_fact,
     deleted_chat_brought_back,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from services.api.projections import project
-from services.api.projector import SCHEMA_VERSION
+from services.api.projector import SCHEMA_VERSION, mark_of
 from services.api.statements import LIVE, statements
 from shared import subjects
 from shared.events import decode_fact
@@ -55,6 +55,7 @@ def rebuilt(broker: Broker) -> Tables:
     tables, position = Tables(), broker.position(subjects.CHATS)
     tables.execute("begin", (position.created, SCHEMA_VERSION))
     for stored in broker.streams[subjects.CHATS].messages.values():
+        tables.execute("mark", (mark_of(stored),))
         for name, arguments in project(decode_fact(stored.data), stored.sequence, stored.time):
             tables.execute(name, arguments)
     tables.execute("advance", (0, position.last, position.created))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from services.api import app
+from services.api.orphans import Orphans
 from services.generator.providers.registry import Registered, Registry
 from services.generator.worker import Worker
 from shared.log import EventLog
@@ -89,9 +90,16 @@ class SimApi:
         self._machine = machine
         pool = SimPool(machine.postgres, self.process)
         self.here = app._context(machine.settings, machine.log_of(self.process), pool)
-        assert self.here.projector is not None
-        parts = (self.here.facts_follower.run, self.here.tokens_follower.run, self.here.hot_log.fill)
-        for part in (*parts, self.here.projector.run):
+        projector = self.here.projector
+        assert projector is not None
+        orphans = Orphans(self.here.log, self.here.reads, projector, machine.settings)
+        parts = (
+            self.here.facts_follower.run,
+            self.here.tokens_follower.run,
+            self.here.hot_log.fill,
+            orphans.run,
+        )
+        for part in (*parts, projector.run):
             machine.loop.spawn(self.process, _guarded(machine, part))
 
     def serve(self, handle: Callable[[], Coroutine[Any, Any, Any]]) -> "asyncio.Future[Any]":

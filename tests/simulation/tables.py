@@ -24,14 +24,23 @@ class Tables:
 
     def fetch(self, name: str, arguments: tuple[Any, ...]) -> list[Row]:
         match name:
-            case "checkpoint":
+            case "checkpoint" | "reached":
                 return [self.checkpoint.copy()] if self.checkpoint else []
+            case "version":
+                return [{"version": self.checkpoint["version"]}] if self.checkpoint else []
             case "chat":
                 return [row.copy() for row in self.chats.values() if row["id"] == arguments[0]]
+            case "orphans":
+                return self._orphans(*arguments)
             case "nodes":
                 rows = [row for row in self.messages.values() if row["chat"] == arguments[0]]
                 return [row.copy() for row in sorted(rows, key=_in_order)]
         raise AssertionError(name)
+
+    def _orphans(self, settled: int, most: int) -> list[Row]:
+        rows = [row for row in self.messages.values() if row["status"] == "running"]
+        old = sorted((row for row in rows if row["sequence"] <= settled), key=_in_order)
+        return [row | {"owner": self.chats[row["chat"]]["owner"]} for row in old[:most]]
 
     def snapshot(self) -> "Tables":
         """Rows hold nothing that changes in place."""

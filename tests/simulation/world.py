@@ -87,6 +87,7 @@ class World:
             projector_idle_seconds=3.0,
             projector_retry_seconds=1.0,
             follower_heartbeat_seconds=2.0,
+            orphan_check_seconds=5.0,
         )
         self.machine = Machine(self.random, self.loop, settings, plan.moods, self.trace)
         self._strikes_left = plan.strikes
