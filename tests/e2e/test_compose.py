@@ -99,9 +99,7 @@ async def test_a_service_is_an_ordinary_user_on_a_file_system_it_cannot_change(
 
 
 async def test_a_generator_has_no_way_to_postgres(containers: Containers) -> None:
-    probe = (
-        "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2); print('reac' 'hed')"
-    )
+    probe = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2); print('reac' 'hed')"
     from_api = await containers("exec", "-T", "api", "python", "-c", probe, "postgres", "5432")
     assert "reached" in from_api
     from_generator = ("exec", "-T", "generator", "python", "-c", probe, "postgres", "5432")
