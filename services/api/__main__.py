@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -17,6 +19,7 @@ from shared.settings import Settings, load
 log = logger(__name__)
 
 _BACKLOG = 2048
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -26,6 +29,18 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, here: Context) -> None:
         super().__init__(config)
         self._here = here
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's own would raise the signal once more at the end, and what is to be closed after it never would be."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._here.closing = True

@@ -4,6 +4,7 @@ A frame is encoded once, by whoever reads the log, and given to all watchers as 
 """
 
 import re
+from collections.abc import Sequence as Items
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from shared.events import (
     GenerationReset,
     GenerationStarted,
     TokenEmitted,
+    ToolCallFragment,
 )
 from shared.subjects import Attempt, Index, Sequence
 
@@ -114,8 +116,13 @@ def last_token(end: AnswerEnd) -> Cursor:
 
 
 def _snapshot(
-    text: str, reasoning: str, tool_calls: Any, attempt: Attempt, index: Index, cursor: str
-) -> bytes:  # noqa: ANN401
+    text: str,
+    reasoning: str,
+    tool_calls: Items[ToolCallFragment],
+    attempt: Attempt,
+    index: Index,
+    cursor: str,
+) -> bytes:
     data = {"text": text, "reasoning": reasoning, "attempt": attempt, "index": index}
     if tool_calls:
         data["tool_calls"] = tool_calls

@@ -197,3 +197,25 @@ async def test_answers_side_by_side_do_not_mix(system: System) -> None:
         for each, reader in zip(asked, readers, strict=True):
             assert reader.done is not None
             assert (await two.answer(each["answer"]))["text"] == reader.text
+
+
+async def test_an_api_that_is_told_to_stop_breaks_its_streams_off_and_ends_well(
+    nats_url: str, postgres_url: str, system: System
+) -> None:
+    async with (
+        System(nats_url, postgres_url, system._directory, generators=0) as leaving,
+        leaving.client() as client,
+    ):
+        asked = await client.asked("demo/2000x20ms")
+        reader = Reader()
+        reading = asyncio.create_task(reader.read(client, asked["answer"]))
+        while reader.last_index < 3:
+            await asyncio.sleep(0.01)
+        assert await leaving.apis[0].terminate() == 0
+        await reading
+        assert "done" not in dict(reader.events)
+        assert "Traceback" not in leaving.apis[0].log()
+    async with system.client() as other:
+        assert (await other.http.post(f"/v1/answers/{asked['answer']}/cancel")).status_code in {200, 202}
+        await reader.read(other, asked["answer"])
+        assert reader.done is not None
