@@ -16,7 +16,9 @@ UP_SECONDS = 100
 
 
 def blocks(language: str = "sh") -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.fixture

@@ -125,4 +125,7 @@ async def test_a_full_log_is_refused_to_a_command_at_once_and_waited_for_by_a_wo
     with pytest.raises(LogFull):
         await append_fact(ScriptedLog("full"), examples.chat_created(), NOTHING, patience_seconds=5)
     log = ScriptedLog("full", "full")
-    assert await append_answer_event(log, examples.answer(), examples.started(), NOTHING, patience_seconds=5) == 1
+    assert (
+        await append_answer_event(log, examples.answer(), examples.started(), NOTHING, patience_seconds=5)
+        == 1
+    )
