@@ -9,7 +9,7 @@ import asyncpg
 import msgspec
 from fastapi import FastAPI
 
-from services.api import problems, routes_answers, routes_chats, routes_events, routes_platform
+from services.api import docs, openapi, problems, routes_answers, routes_chats, routes_events, routes_platform
 from services.api.answer_times import AnswerTimes
 from services.api.body_limit import BodyLimit
 from services.api.catalogue import Catalogue
@@ -36,19 +36,21 @@ from shared.stored import Stored
 
 log = logger(__name__)
 
-_DESCRIPTION = """
-A chat backend for language models in which an answer outlives every connection and every process.
-
-Ask with `POST /v1/chats/{chat}/messages`, read with `GET /v1/answers/{answer}/stream`. Cut off? Connect again
-with the id of the last event as `Last-Event-ID`, to any replica, from any device: exactly the missing events come.
-"""
-
 
 def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
     """The routes. Without `here` they can be described (OpenAPI), not called."""
-    app = FastAPI(title="Unspool", version="0.1.0", description=_DESCRIPTION, redirect_slashes=False)
+    app = FastAPI(
+        title="Unspool",
+        version="0.1.0",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
     app.state.context = here
     problems.install(app)
+    openapi.install(app, settings)
+    docs.install(app)
     for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)

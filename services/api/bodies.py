@@ -10,6 +10,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -79,10 +80,29 @@ _StringOrList = Discriminator(
     _kind, custom_error_type="kind", custom_error_message="must be a string or a list"
 )
 Text = Annotated[str, AfterValidator(_storable)]
-ClientId = Annotated[str, AfterValidator(_client_id)]
-ParentId = Annotated[str, AfterValidator(_answer_id)]
+_ID = "([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-7][0-9a-hjkmnp-tv-zA-HJKMNP-TV-Z]{25})"
+ClientId = Annotated[
+    str,
+    AfterValidator(_client_id),
+    Field(
+        description="A UUID or a ULID of your own: the same call again gives the same answer.",
+        json_schema_extra={"pattern": f"^{_ID}$"},
+    ),
+]
+ParentId = Annotated[
+    str,
+    AfterValidator(_answer_id),
+    Field(
+        description="The answer to reply to. Left out: the newest. Null: none, it is a first message.",
+        json_schema_extra={"pattern": f"^{_ID}_a{_ID}$"},
+    ),
+]
 PlainJson = Annotated[dict[str, Any], AfterValidator(_plain_json)]
-ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_storable)]
+ModelName = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="One of `GET /v1/models`."),
+    AfterValidator(_storable),
+]
 
 
 class _Body(BaseModel):
@@ -129,8 +149,6 @@ class CreateChatBody(_Body):
 
 
 class PostMessageBody(_Body):
-    """`parent_id` is the answer to reply to: left out, the chat's newest; null, none (a first message, or its edit)."""
-
     id: ClientId | None = None
     content: _Content
     parent_id: ParentId | None = None
@@ -151,9 +169,13 @@ class RegenerateBody(_Body):
 
 
 class PatchChatBody(_Body):
-    title: Text | None = None
-    archived: bool | None = None
-    metadata: PlainJson | None = None
+    """What is left out stays as it is. Null is nothing of this kind, and refused by the route."""
+
+    title: Annotated[Text | None, WithJsonSchema({"type": "string"})] = None
+    archived: Annotated[bool | None, WithJsonSchema({"type": "boolean"})] = None
+    metadata: Annotated[
+        PlainJson | None, WithJsonSchema({"type": "object", "additionalProperties": True})
+    ] = None
 
 
 def too_large(settings: Settings, field: str, value: Any) -> str | None:  # noqa: ANN401 - any field's value

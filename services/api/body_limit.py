@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.problems import Refused, problem
+from services.api.problems import Refused
 
 
 class BodyLimit:
@@ -16,9 +16,7 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._max_bytes:
-            refused = self._refused()
-            response = problem(refused.status_code, refused.type, refused.title, refused.detail)
-            await response(scope, receive, send)
+            await self._refused().response()(scope, receive, send)
             return
         seen = 0
 
@@ -34,5 +32,4 @@ class BodyLimit:
         await self._app(scope, counted, send)
 
     def _refused(self) -> Refused:
-        detail = f"A body may have at most {self._max_bytes} bytes."
-        return Refused(413, "body-too-large", "The body is too large", detail)
+        return Refused("body-too-large", f"A body may have at most {self._max_bytes} bytes.")

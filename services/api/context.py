@@ -5,13 +5,13 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from msgspec import Struct
-from starlette.exceptions import HTTPException
 
 from services.api.catalogue import Catalogue
 from services.api.chat_states import ChatStates
 from services.api.commands import Commands
 from services.api.feed import Feed
 from services.api.hot_log import HotLog
+from services.api.problems import NoKey
 from services.api.projector import Projector
 from services.api.readings import Readings
 from services.api.reads import Reads
@@ -49,7 +49,7 @@ def owner(request: Request) -> str:
     if settings.api_key:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), settings.api_key.encode()):
-            raise HTTPException(401, "An API key is needed.", headers={"www-authenticate": "Bearer"})
+            raise NoKey
     return settings.owner
 
 

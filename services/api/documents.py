@@ -105,6 +105,7 @@ def _answer(answer: str, status: str, cursor: str | None) -> Document:
         "usage": None,
         "finish_reason": None,
         "error": None,
+        "attempts": None,
         "cursor": cursor,
     }
 

@@ -26,9 +26,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head and self._only_head:
             self._head_bytes += len(data)
         if self._head_bytes > HEAD_MAX_BYTES:
-            self._refuse(
-                431, "head-too-large", "The headers are too large", f"{HEAD_MAX_BYTES} bytes at most."
-            )
+            self._refuse("head-too-large", f"It may have at most {HEAD_MAX_BYTES} bytes.")
 
     def on_headers_complete(self) -> None:
         self._in_head = self._only_head = False
@@ -40,10 +38,11 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "bad-http", "This is not an HTTP request", msg)
+        self._refuse("bad-http", msg)
 
-    def _refuse(self, status: int, type_: str, title: str, detail: str) -> None:
-        body = bytes(problem(status, type_, title, detail).body)
+    def _refuse(self, type_: str, detail: str) -> None:
+        response = problem(type_, detail)
+        body = bytes(response.body)
         head = f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        self.transport.write(STATUS_LINE[response.status_code] + head.encode() + body)
         self.transport.close()

@@ -39,8 +39,7 @@ class _JsonRequest(Request):
     async def body(self) -> bytes:
         whole = await super().body()
         if whole and not _is_json(self.headers.get("content-type", "")):
-            detail = "A body is JSON, and says so: content-type: application/json."
-            raise Refused(415, "unsupported-media-type", "The body is not said to be JSON", detail)
+            raise Refused("unsupported-media-type", "It needs the header `content-type: application/json`.")
         return whole
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON
@@ -127,4 +126,4 @@ def _too_deep() -> Refused:
 
 
 def _bad(reason: str) -> Refused:
-    return Refused(400, "bad-json", "The body is not valid JSON", reason)
+    return Refused("bad-json", reason)

@@ -25,6 +25,9 @@ from shared.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = "1"
+_AGAIN = (
+    "Make the same call again after `Retry-After` seconds; with the same id, what it asks for happens once."
+)
 _ERRORS_MAX = 20
 _TEXT_MAX_CHARS = 500
 """What a client sent comes back in texts, and it may have sent a megabyte."""
@@ -44,29 +47,49 @@ _KNOWN: dict[type[UnspoolError], tuple[int, str, str]] = {
 }
 
 
+TYPES: dict[str, tuple[int, str]] = {
+    "bad-request": (400, "The request could not be received"),
+    "bad-json": (400, "The body is not valid JSON"),
+    "bad-cursor": (400, "This is not a cursor"),
+    "bad-http": (400, "This is not an HTTP request"),
+    "unauthorized": (401, "A key is needed"),
+    "method-not-allowed": (405, "Method not allowed"),
+    "body-too-large": (413, "The body is too large"),
+    "unsupported-media-type": (415, "The body is not said to be JSON"),
+    "head-too-large": (431, "The headers are too large"),
+    "internal": (500, "Something went wrong here"),
+} | {type_: (status, title) for status, type_, title in _KNOWN.values()}
+"""All types of problem there are, with status and title."""
+
+
 class Refused(HTTPException):
-    """A request that is refused for its form, whatever it asks for."""
+    """A request that is refused for its form, whatever it asks for. `type_` is one of `TYPES`."""
 
-    def __init__(self, status: int, type_: str, title: str, detail: str) -> None:
-        super().__init__(status, detail)
+    def __init__(self, type_: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        status, _ = TYPES[type_]
+        super().__init__(status, detail, headers)
         self.type = type_
-        self.title = title
+
+    def response(self) -> JSONResponse:
+        return problem(self.type, self.detail, headers=dict(self.headers or {}))
 
 
-class NotACursor(Refused):
-    def __init__(self, detail: str) -> None:
-        super().__init__(400, "bad-cursor", "This is not a cursor", detail)
+class NoKey(Refused):
+    def __init__(self) -> None:
+        super().__init__(
+            "unauthorized", "It needs the header `authorization: Bearer KEY`.", {"www-authenticate": "Bearer"}
+        )
 
 
 def problem(
-    status: int,
     type_: str,
-    title: str,
     detail: str = "",
     *,
     headers: dict[str, str] | None = None,
     **more: Any,  # noqa: ANN401
 ) -> JSONResponse:
+    """`type_` is one of `TYPES`."""
+    status, title = TYPES[type_]
     body = {
         "type": f"urn:unspool:{type_}",
         "title": title,
@@ -86,7 +109,7 @@ def install(app: FastAPI) -> None:
 
 
 async def _unspool(_request: Request, error: Exception) -> JSONResponse:
-    status, type_, title = next(known for kind, known in _KNOWN.items() if isinstance(error, kind))
+    status, type_, _ = next(known for kind, known in _KNOWN.items() if isinstance(error, kind))
     more: dict[str, Any] = {}
     if isinstance(error, Invalid):
         more["errors"] = [{"field": error.field, "message": error.message}]
@@ -94,8 +117,8 @@ async def _unspool(_request: Request, error: Exception) -> JSONResponse:
         more["errors"] = [{"field": "model", "message": str(error)}]
     if isinstance(error, AnswerInProgress):
         more["answer"] = error.answer
-    detail = "" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else str(error)
-    return problem(status, type_, title, detail, **more)
+    ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return problem(type_, _AGAIN if ours else str(error), **more)
 
 
 async def _validation(_request: Request, error: Exception) -> JSONResponse:
@@ -103,7 +126,7 @@ async def _validation(_request: Request, error: Exception) -> JSONResponse:
     found = error.errors()[:_ERRORS_MAX]
     errors = [{"field": _field(item["loc"]), "message": _message(item["msg"])} for item in found]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors)
-    return problem(422, "invalid", "The request is not valid", detail, errors=errors)
+    return problem("invalid", detail, errors=errors)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -124,21 +147,18 @@ def _printable(text: str) -> str:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - installed for it only
-    headers = dict(error.headers or {})
-    if isinstance(error, Refused):
-        return problem(error.status_code, error.type, error.title, error.detail, headers=headers)
-    match error.status_code:
-        case HTTPStatus.NOT_FOUND:
-            return problem(404, "not-found", "Not found", f"There is nothing at {request.url.path!r}.")
-        case HTTPStatus.METHOD_NOT_ALLOWED:
+    match error:
+        case Refused():
+            return error.response()
+        case HTTPException(status_code=HTTPStatus.NOT_FOUND):
+            return problem("not-found", f"There is nothing at {request.url.path!r}.")
+        case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             allowed = ", ".join(_methods(request))
-            detail = f"{request.url.path!r} takes {allowed}."
             return problem(
-                405, "method-not-allowed", "Method not allowed", detail, headers={"allow": allowed}
+                "method-not-allowed", f"{request.url.path!r} takes {allowed}.", headers={"allow": allowed}
             )
-    phrase = HTTPStatus(error.status_code).phrase
-    type_ = phrase.lower().replace(" ", "-")
-    return problem(error.status_code, type_, phrase, error.detail, headers=headers)
+        case _:  # FastAPI's own, for a body that could not be received
+            return problem("bad-request", error.detail)
 
 
 def _methods(request: Request) -> list[str]:
@@ -154,4 +174,4 @@ def _methods(request: Request) -> list[str]:
 
 async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
     """A fault of ours: its traceback goes to the log, and nothing of it to the client."""
-    return problem(500, "internal", "Something went wrong here", "The fault is in the server's log.")
+    return problem("internal", "The fault is in the server's log.")

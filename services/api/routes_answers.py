@@ -2,16 +2,23 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from services.api import documents, sse
+from services.api import documents, examples, responses, sse
 from services.api.bodies import RegenerateBody
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
-from services.api.problems import NotACursor
-from services.api.routes_chats import IdempotencyKey, accepted, check_sizes, local_id, model_of, request_hash
+from services.api.parameters import AnswerInPath, IdempotencyKey, LastEventId
+from services.api.problems import Refused
+from services.api.routes_chats import (
+    accepted,
+    check_sizes,
+    local_id,
+    model_of,
+    request_hash,
+)
 from services.api.sse import Cursor
 from services.api.streams import Nothing
 from shared import subjects
@@ -29,8 +36,12 @@ def answer_id(text: str) -> AnswerId:
     return AnswerId(text)
 
 
-@router.get("/answers/{answer}")
-async def read_answer(answer: str, here: Here, owner: Owner) -> JSONResponse:
+@router.get(
+    "/answers/{answer}",
+    summary="Read an answer",
+    responses=responses.READ_ANSWER,
+)
+async def read_answer(answer: AnswerInPath, here: Here, owner: Owner) -> JSONResponse:
     """An answer as it stands, also while it is being made."""
     return JSONResponse(await answer_document(here, answer_id(answer), owner))
 
@@ -46,12 +57,17 @@ async def answer_document(here: Context, answer: AnswerId, owner: str) -> docume
     return documents.answer_running(answer, hot.state())
 
 
-@router.get("/answers/{answer}/stream", responses={200: {"content": {"text/event-stream": {}}}, 204: {}})
+@router.get(
+    "/answers/{answer}/stream",
+    summary="Stream an answer",
+    response_class=EventStream,
+    responses=responses.STREAM_ANSWER,
+)
 async def stream_answer(
-    answer: str,
+    answer: AnswerInPath,
     here: Here,
     owner: Owner,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    last_event_id: LastEventId = None,
     after: Annotated[
         str | None, Query(description="A cursor `<attempt>.<index>`, for what cannot set a header.")
     ] = None,
@@ -69,9 +85,16 @@ async def stream_answer(
     return EventStream(first, here.streams.bytes_of(opened, id_, owner))
 
 
-@router.post("/answers/{answer}/regenerate", status_code=202)
+@router.post(
+    "/answers/{answer}/regenerate", status_code=202, summary="Make another answer", responses=responses.ASKED
+)
 async def regenerate(
-    answer: str, body: RegenerateBody, request: Request, here: Here, owner: Owner, key: IdempotencyKey = None
+    answer: AnswerInPath,
+    body: Annotated[RegenerateBody, Body(openapi_examples=examples.REGENERATE)],
+    request: Request,
+    here: Here,
+    owner: Owner,
+    key: IdempotencyKey = None,
 ) -> Response:
     """Asks for another answer to the same message: a sibling of this one, which stays as it is."""
     beside = answer_id(answer)
@@ -94,8 +117,13 @@ async def regenerate(
     return await accepted(request, here, owner, node.message, new, state.answers[new].sequence)
 
 
-@router.post("/answers/{answer}/cancel", status_code=202)
-async def cancel(answer: str, here: Here, owner: Owner) -> JSONResponse:
+@router.post(
+    "/answers/{answer}/cancel",
+    status_code=202,
+    summary="Stop an answer",
+    responses=responses.CANCEL,
+)
+async def cancel(answer: AnswerInPath, here: Here, owner: Owner) -> JSONResponse:
     """Stops an answer; its text so far stays. `202` while it stops, `200` with the answer if it has ended."""
     id_ = answer_id(answer)
     command = RequestCancel(chat=subjects.chat_of(id_), owner=owner, answer=id_)
@@ -110,5 +138,5 @@ def parse_cursor(text: str | None) -> Cursor | None:
         return None
     cursor = sse.parse_cursor(text)
     if cursor is None:
-        raise NotACursor("It is the id of an event of this stream, such as 1.57.")
+        raise Refused("bad-cursor", "It is the id of an event of this stream, such as 1.57.")
     return cursor

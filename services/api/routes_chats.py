@@ -6,16 +6,17 @@ from typing import Annotated, Any
 from uuid import uuid4
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Body, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
 from msgspec import UNSET, UnsetType
 from pydantic import BaseModel
 
-from services.api import documents, sse
+from services.api import documents, examples, responses, sse
 from services.api.bodies import CreateChatBody, PatchChatBody, PostMessageBody, too_large
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
+from services.api.parameters import After, ChatInPath, IdempotencyKey
 from services.api.search import like_pattern, words_query
 from shared import subjects
 from shared.chat import ChatState
@@ -24,8 +25,6 @@ from shared.errors import Invalid, LogUnavailable, NotFound, UnknownModel
 from shared.subjects import AnswerId, ChatId, Sequence
 
 router = APIRouter(prefix="/v1", tags=["chats"], route_class=JsonRoute)
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=200)]
-After = Annotated[str | None, Query(description="A cursor `c...`: wait until the history has come that far.")]
 
 
 def request_hash(body: BaseModel) -> str:
@@ -73,9 +72,17 @@ async def model_of(
         raise
 
 
-@router.post("/chats", status_code=201)
+@router.post(
+    "/chats",
+    status_code=201,
+    summary="Create a chat",
+    responses=responses.CREATE_CHAT,
+)
 async def create_chat(
-    body: CreateChatBody, here: Here, owner: Owner, key: IdempotencyKey = None
+    body: Annotated[CreateChatBody, Body(openapi_examples=examples.CREATE_CHAT)],
+    here: Here,
+    owner: Owner,
+    key: IdempotencyKey = None,
 ) -> JSONResponse:
     """Creates a chat. The same call again, by `id` or `Idempotency-Key`, gives the same chat."""
     check_sizes(here, title=body.title, system=body.system, metadata=body.metadata)
@@ -96,12 +103,16 @@ async def create_chat(
     return JSONResponse(document, 200 if known else 201, headers={"location": f"/v1/chats/{chat}"})
 
 
-@router.get("/chats")
+@router.get(
+    "/chats",
+    summary="List chats",
+    responses=responses.LIST_CHATS,
+)
 async def list_chats(
     here: Here,
     owner: Owner,
     limit: Annotated[int, Query(ge=1)] = 50,
-    before: str | None = None,
+    before: Annotated[str | None, Query(description="`next` of the page before.")] = None,
     archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
     q: Annotated[
         str | None, Query(max_length=200, description="Words or a part of a text, in titles and messages.")
@@ -128,9 +139,13 @@ async def list_chats(
     return JSONResponse({"data": data, "next": following, "cursor": sse.facts_cursor(cursor)})
 
 
-@router.get("/chats/{chat}")
+@router.get(
+    "/chats/{chat}",
+    summary="Read a chat",
+    responses=responses.READ_CHAT,
+)
 async def read_chat(
-    chat: str,
+    chat: ChatInPath,
     here: Here,
     owner: Owner,
     after: After = None,
@@ -176,8 +191,17 @@ def _etag(sequence: int, partial: dict[str, documents.Document]) -> str:
     return '"' + "-".join([f"c{sequence}", *(str(running["cursor"]) for running in partial.values())]) + '"'
 
 
-@router.patch("/chats/{chat}")
-async def change_chat(chat: str, body: PatchChatBody, here: Here, owner: Owner) -> JSONResponse:
+@router.patch(
+    "/chats/{chat}",
+    summary="Change a chat",
+    responses=responses.CHANGE_CHAT,
+)
+async def change_chat(
+    chat: ChatInPath,
+    body: Annotated[PatchChatBody, Body(openapi_examples=examples.CHANGE_CHAT)],
+    here: Here,
+    owner: Owner,
+) -> JSONResponse:
     """Renames, archives or unarchives, sets metadata: what is left out stays as it is."""
     check_sizes(here, title=body.title, metadata=body.metadata)
     id_ = chat_id(chat)
@@ -198,8 +222,13 @@ async def change_chat(chat: str, body: PatchChatBody, here: Here, owner: Owner) 
     return JSONResponse(documents.chat_of_state(state, stored.time if stored else None))
 
 
-@router.delete("/chats/{chat}", status_code=204)
-async def delete_chat(chat: str, here: Here, owner: Owner) -> Response:
+@router.delete(
+    "/chats/{chat}",
+    status_code=204,
+    summary="Delete a chat",
+    responses=responses.DELETE_CHAT,
+)
+async def delete_chat(chat: ChatInPath, here: Here, owner: Owner) -> Response:
     """Log, tokens and rows go; an answer that is being made stops. Nothing brings it back; again gives `204` again."""
     id_ = chat_id(chat)
     state = await here.commands.execute(DeleteChat(chat=id_, owner=owner))
@@ -207,9 +236,14 @@ async def delete_chat(chat: str, here: Here, owner: Owner) -> Response:
     return Response(status_code=204, headers={"x-unspool-cursor": sse.facts_cursor(state.sequence)})
 
 
-@router.post("/chats/{chat}/messages", status_code=202)
+@router.post("/chats/{chat}/messages", status_code=202, summary="Ask", responses=responses.ASKED)
 async def post_message(
-    chat: str, body: PostMessageBody, request: Request, here: Here, owner: Owner, key: IdempotencyKey = None
+    chat: ChatInPath,
+    body: Annotated[PostMessageBody, Body(openapi_examples=examples.POST_MESSAGE)],
+    request: Request,
+    here: Here,
+    owner: Owner,
+    key: IdempotencyKey = None,
 ) -> Response:
     """Asks. `202` means that the question is in the log and will be answered, whatever dies.
 

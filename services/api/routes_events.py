@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 
-from services.api import metrics, sse
+from services.api import metrics, responses, sse
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
-from services.api.problems import NotACursor
+from services.api.parameters import LastEventId
+from services.api.problems import Refused
 from services.api.routes_chats import chat_id
 from services.api.streams import StreamBroken
 from shared.chat import ChatState
@@ -19,12 +20,17 @@ from shared.subjects import Sequence
 router = APIRouter(prefix="/v1", tags=["events"])
 
 
-@router.get("/events", responses={200: {"content": {"text/event-stream": {}}}})
+@router.get(
+    "/events",
+    summary="Follow one's chats",
+    response_class=EventStream,
+    responses=responses.EVENTS,
+)
 async def events(
     here: Here,
     owner: Owner,
     chat: Annotated[str | None, Query(description="Only this chat.")] = None,
-    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID")] = None,
+    last_event_id: LastEventId = None,
     after: Annotated[
         str | None, Query(description="A cursor `c...`: a list's `cursor`, or the id of an event.")
     ] = None,
@@ -50,7 +56,7 @@ def _parsed(text: str | None) -> Sequence | None:
         return None
     cursor = sse.parse_facts_cursor(text)
     if cursor is None:
-        raise NotACursor("It is the id of an event of this feed, such as c57.")
+        raise Refused("bad-cursor", "It is the id of an event of this feed, such as c57.")
     return cursor
 
 

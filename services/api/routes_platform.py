@@ -1,19 +1,25 @@
 """For the platform, and what models there are."""
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from starlette.exceptions import HTTPException
 
+from services.api import responses
 from services.api.context import Context, Here, Owner
+from services.api.problems import NoKey
 from services.api.reads import ReadModelUnavailable
 from shared.metrics import may_scrape
 
 router = APIRouter()
 
 
-@router.get("/v1/models", tags=["models"])
+@router.get(
+    "/v1/models",
+    tags=["models"],
+    summary="List models",
+    responses=responses.MODELS,
+)
 async def models(here: Here, _owner: Owner) -> JSONResponse:
     """Models of all providers. `id` is what a chat or a message takes as `model`."""
     found = await here.catalogue.models()
@@ -23,13 +29,18 @@ async def models(here: Here, _owner: Owner) -> JSONResponse:
     return JSONResponse({"object": "list", "data": data})
 
 
-@router.get("/livez", tags=["platform"])
+@router.get("/livez", tags=["platform"], summary="Alive?", responses=responses.ALIVE)
 async def livez() -> dict[str, str]:
     """The process runs and answers."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", tags=["platform"])
+@router.get(
+    "/readyz",
+    tags=["platform"],
+    summary="Ready?",
+    responses=responses.READY,
+)
 async def readyz(here: Here) -> JSONResponse:
     """`503` while this process cannot serve answers; a history that is away makes it `degraded`, not red."""
     checks = await _checks(here)
@@ -46,11 +57,17 @@ async def readyz(here: Here) -> JSONResponse:
     return JSONResponse({"status": status, "checks": checks}, 503 if red else 200)
 
 
-@router.get("/metrics", tags=["platform"])
+@router.get(
+    "/metrics",
+    tags=["platform"],
+    summary="Measure",
+    response_class=PlainTextResponse,
+    responses=responses.METRICS,
+)
 async def metrics(request: Request, here: Here) -> Response:
     """Numbers for Prometheus. Where an `api_key` or a `metrics_key` is set, one of them is needed, as a bearer token."""
     if not may_scrape(here.settings, request.headers.get("authorization", "")):
-        raise HTTPException(401, "A key is needed.", headers={"www-authenticate": "Bearer"})
+        raise NoKey
     await here.readings.take()
     return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
