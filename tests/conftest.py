@@ -9,6 +9,10 @@ import pytest
 from tests.servers import NatsProcess, PostgresProcess, new_database, temporary_data
 from tests.system import System
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what is to run in the background deaf to Ctrl-C, and all that is started from there with it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # No deadline: a machine that is busy is no failure, and no test asserts a time.
 hypothesis.settings.register_profile("unspool", deadline=None)
 hypothesis.settings.load_profile("unspool")
