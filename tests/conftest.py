@@ -1,5 +1,6 @@
 """The servers that tests share. Each test that writes to Postgres gets a database of its own."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
