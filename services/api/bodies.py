@@ -79,7 +79,9 @@ def _kind(value: object) -> str | None:
 _StringOrList = Discriminator(
     _kind, custom_error_type="kind", custom_error_message="must be a string or a list"
 )
+_NOT_BLANK: dict[str, Any] = {"pattern": r"\S"}
 Text = Annotated[str, AfterValidator(_storable)]
+NotBlank = Annotated[Text, Field(json_schema_extra=_NOT_BLANK)]
 _ID = "([0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-7][0-9a-hjkmnp-tv-zA-HJKMNP-TV-Z]{25})"
 ClientId = Annotated[
     str,
@@ -115,7 +117,7 @@ class TextPartBody(_Body):
 
 
 _Parts = Annotated[list[TextPartBody], Field(min_length=1, max_length=PARTS_MAX, fail_fast=True)]
-_Content = Annotated[Annotated[Text, Tag(_STRING)] | Annotated[_Parts, Tag(_LIST)], _StringOrList]
+_Content = Annotated[Annotated[NotBlank, Tag(_STRING)] | Annotated[_Parts, Tag(_LIST)], _StringOrList]
 _Stops = Annotated[list[str], Field(max_length=STOPS_MAX, fail_fast=True)]
 _Stop = Annotated[Annotated[str, Tag(_STRING)] | Annotated[_Stops, Tag(_LIST)], _StringOrList]
 
@@ -142,7 +144,7 @@ class Params(BaseModel):
 
 class CreateChatBody(_Body):
     id: ClientId | None = None
-    title: Text | None = None
+    title: NotBlank | None = None
     model: ModelName | None = None
     system: Text | None = None
     metadata: PlainJson = {}
@@ -171,7 +173,7 @@ class RegenerateBody(_Body):
 class PatchChatBody(_Body):
     """What is left out stays as it is. Null is nothing of this kind, and refused by the route."""
 
-    title: Annotated[Text | None, WithJsonSchema({"type": "string"})] = None
+    title: Annotated[Text | None, WithJsonSchema({"type": "string", **_NOT_BLANK})] = None
     archived: Annotated[bool | None, WithJsonSchema({"type": "boolean"})] = None
     metadata: Annotated[
         PlainJson | None, WithJsonSchema({"type": "object", "additionalProperties": True})

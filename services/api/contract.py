@@ -174,3 +174,61 @@ class Alive(BaseModel):
 class Readiness(BaseModel):
     status: Literal["ok", "degraded", "not ready", "closing"]
     checks: dict[str, str]
+
+
+# --- events of streams -------------------------------------------------------------------------------
+
+
+class Started(BaseModel):
+    """An attempt has begun. It has no id."""
+
+    attempt: int
+    model: str
+    left_out: int = Field(default=0, description="As of an answer.")
+
+
+class Token(BaseModel):
+    """A piece: one of the three."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_call: ToolCall | None = Field(
+        default=None, description="Fragments of the same `index` belong together."
+    )
+
+
+class Reset(BaseModel):
+    """Drop what there is: another attempt begins anew. It has no id."""
+
+    attempt: int
+
+
+class Snapshot(BaseModel):
+    """All that there is: it replaces what the client has."""
+
+    text: str
+    reasoning: str
+    tool_calls: list[ToolCall] = []
+    attempt: int
+    index: int
+
+
+class Done(BaseModel):
+    """The one last event. A stream that ends without it has broken off: connect again."""
+
+    status: Literal["completed", "failed", "cancelled"]
+    finish_reason: str | None
+    usage: Usage
+    last_index: int
+    cursor: FactsCursor
+    error: AnswerError | None = None
+
+
+class Happened(BaseModel, extra="allow"):
+    """Beside the chat there is what a list needs to know: `title`, `message`, `answer`, `status`, ..."""
+
+    chat: ChatIdentity
+
+
+class Reload(BaseModel):
+    """The cursor is too old: load the list anew, and go on from here."""

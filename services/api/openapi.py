@@ -1,14 +1,16 @@
 """The OpenAPI document: what FastAPI finds in the routes, and what holds for all of them."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from services.api.contract import Problem
 from services.api.problems import TYPES
-from services.api.responses import REFERENCE, answers
+from services.api.responses import MODELS_OF_EVENTS, REFERENCE, answers
 from shared.settings import Settings
 
 _ABOUT = """
@@ -64,11 +66,16 @@ def _described(app: FastAPI, settings: Settings) -> dict[str, Any]:
         title=app.title, version=app.version, description=about, routes=app.routes, tags=_TAGS
     )
     schemas = document["components"]["schemas"]
-    problem = Problem.model_json_schema(ref_template=REFERENCE)
-    schemas |= problem.pop("$defs") | {Problem.__name__: problem}
+    schemas |= _schemas({Problem, *MODELS_OF_EVENTS})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path, operation in _operations(document):
+        for response in operation["responses"].values():
+            for content in response.get("content", {}).values():
+                if "itemSchema" in content:
+                    content.pop("schema", None)
+        for parameter in operation.get("parameters", []):
+            parameter["schema"] = _without_null(parameter["schema"])
         if "HTTPValidationError" in str(operation["responses"].get("422")):  # FastAPI's own guess
             del operation["responses"]["422"]
         if settings.api_key and path not in _OPEN:
@@ -79,6 +86,24 @@ def _described(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if settings.api_key:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return document
+
+
+def _schemas(models: set[type[BaseModel]]) -> dict[str, Any]:
+    """Of models that FastAPI does not find, since no route is said to return them."""
+    wanted: list[tuple[type[BaseModel], Literal["serialization"]]] = [
+        (model, "serialization") for model in sorted(models, key=lambda model: model.__name__)
+    ]
+    _, made = models_json_schema(wanted, ref_template=REFERENCE)
+    found: dict[str, Any] = made["$defs"]
+    return found
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI says of what may be left out that it may be null: in an address or a header nothing can be."""
+    found: list[dict[str, Any]] = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
+    if len(found) != 1:
+        return schema
+    return {name: value for name, value in schema.items() if name != "anyOf"} | found[0]
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

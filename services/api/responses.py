@@ -1,6 +1,8 @@
 """What each route answers, for the OpenAPI document: its documents, and every type of problem that it may give."""
 
-from typing import Any
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from services.api import examples
 from services.api.contract import (
@@ -10,11 +12,20 @@ from services.api.contract import (
     Chat,
     ChatPage,
     ChatWithMessages,
+    Done,
+    Happened,
     Models,
     Problem,
     Readiness,
+    Reload,
+    Reset,
+    Snapshot,
+    Started,
+    Token,
 )
+from services.api.feed import RELOAD
 from services.api.problems import MEDIA_TYPE, TYPES
+from shared.events import Fact
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -48,18 +59,48 @@ def _problems(*types: str) -> Responses:
     return found
 
 
-def _event_stream(description: str, example: str) -> dict[str, Any]:
-    content = {"schema": {"type": "string"}, "example": example}
-    return {"description": description, "content": {"text/event-stream": content}}
+def _event_stream(description: str, example: str, events: dict[str, type[BaseModel]]) -> dict[str, Any]:
+    """`itemSchema` is OpenAPI 3.2's word for what one event of a stream is, and FastAPI's in 3.1 already."""
+    items = [_event(name, model) for name, model in events.items()]
+    return {
+        "description": description,
+        "content": {"text/event-stream": {"itemSchema": {"oneOf": items}, "example": example}},
+    }
+
+
+def _event(name: str, model: type[BaseModel]) -> dict[str, Any]:
+    data = {"$ref": REFERENCE.format(model=model.__name__)}
+    return {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"const": name},
+            "id": {"type": "string"},
+            "data": {"type": "string", "contentMediaType": "application/json", "contentSchema": data},
+        },
+    }
 
 
 def _header(name: str, description: str) -> dict[str, Any]:
     return {"headers": {name: {"description": description, "schema": {"type": "string"}}}}
 
 
+def _links(field: str, *operations: str, parameter: str = "") -> dict[str, Any]:
+    """What can be done next with a field of this document."""
+    given = {parameter or field: f"$response.body#/{field}"}
+    return {operation: {"operationId": operation, "parameters": given} for operation in operations}
+
+
 CREATE_CHAT = answers_to_body(
     {
-        201: {"model": Chat, "description": "It is made."} | _header("location", "The chat."),
+        201: {
+            "model": Chat,
+            "description": "It is made.",
+            "links": _links(
+                "id", "post_message", "read_chat", "change_chat", "delete_chat", parameter="chat"
+            ),
+        }
+        | _header("location", "The chat."),
         200: {"model": Chat, "description": "It was made before, by the same call."},
     },
     "id-conflict",
@@ -98,10 +139,28 @@ DELETE_CHAT = answers(
     "log-unavailable",
     "log-full",
 )
-_STREAMED = _event_stream("", examples.ANSWER_STREAM)["content"]
+_ANSWER_EVENTS: dict[str, type[BaseModel]] = {
+    "started": Started,
+    "token": Token,
+    "reset": Reset,
+    "snapshot": Snapshot,
+    "done": Done,
+}
+_FACTS = [kind.__struct_config__.tag.partition(".")[0] for kind in get_args(Fact)]
+_FEED_EVENTS: dict[str, type[BaseModel]] = {
+    **dict.fromkeys([*_FACTS, "answer-started"], Happened),
+    RELOAD: Reload,
+}
+MODELS_OF_EVENTS = {*_ANSWER_EVENTS.values(), *_FEED_EVENTS.values()}
+_STREAMED = _event_stream("", examples.ANSWER_STREAM, {"accepted": Accepted} | _ANSWER_EVENTS)["content"]
 ASKED = answers_to_body(
     {
-        202: {"model": Accepted, "description": "It will be answered, whatever dies.", "content": _STREAMED}
+        202: {
+            "model": Accepted,
+            "description": "It will be answered, whatever dies.",
+            "content": _STREAMED,
+            "links": _links("answer", "read_answer", "stream_answer", "cancel", "regenerate"),
+        }
         | _header("location", "The answer's stream."),
     },
     "not-found",
@@ -115,7 +174,7 @@ ASKED = answers_to_body(
 READ_ANSWER = answers({200: {"model": Answer, "description": "The answer."}}, "not-found", "log-unavailable")
 STREAM_ANSWER = answers(
     {
-        200: _event_stream("The answer, as it is made.", examples.ANSWER_STREAM),
+        200: _event_stream("The answer, as it is made.", examples.ANSWER_STREAM, _ANSWER_EVENTS),
         204: {"description": "The client has all that there will ever be."},
     },
     "bad-cursor",
@@ -133,7 +192,7 @@ CANCEL = answers(
     "log-full",
 )
 EVENTS = answers(
-    {200: _event_stream("The feed, which has no end.", examples.FEED)},
+    {200: _event_stream("The feed, which has no end.", examples.FEED, _FEED_EVENTS)},
     "bad-cursor",
     "not-found",
     "log-unavailable",

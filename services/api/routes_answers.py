@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from services.api import documents, examples, responses, sse
@@ -10,7 +10,7 @@ from services.api.bodies import RegenerateBody
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
-from services.api.parameters import AnswerInPath, IdempotencyKey, LastEventId
+from services.api.parameters import AfterAnswerEvent, AnswerInPath, IdempotencyKey, LastAnswerEvent
 from services.api.problems import Refused
 from services.api.routes_chats import (
     accepted,
@@ -67,10 +67,8 @@ async def stream_answer(
     answer: AnswerInPath,
     here: Here,
     owner: Owner,
-    last_event_id: LastEventId = None,
-    after: Annotated[
-        str | None, Query(description="A cursor `<attempt>.<index>`, for what cannot set a header.")
-    ] = None,
+    last_event_id: LastAnswerEvent = None,
+    after: AfterAnswerEvent = None,
 ) -> Response:
     """The answer as server-sent events: from its beginning, or from the event after `Last-Event-ID`.
 

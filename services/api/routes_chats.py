@@ -16,7 +16,7 @@ from services.api.bodies import CreateChatBody, PatchChatBody, PostMessageBody, 
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
-from services.api.parameters import After, ChatInPath, IdempotencyKey
+from services.api.parameters import After, Before, ChatInPath, IdempotencyKey
 from services.api.search import like_pattern, words_query
 from shared import subjects
 from shared.chat import ChatState
@@ -112,7 +112,7 @@ async def list_chats(
     here: Here,
     owner: Owner,
     limit: Annotated[int, Query(ge=1)] = 50,
-    before: Annotated[str | None, Query(description="`next` of the page before.")] = None,
+    before: Before = None,
     archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
     q: Annotated[
         str | None, Query(max_length=200, description="Words or a part of a text, in titles and messages.")

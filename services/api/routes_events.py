@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 from services.api import metrics, responses, sse
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
-from services.api.parameters import LastEventId
+from services.api.parameters import AfterFeedEvent, LastFeedEvent
 from services.api.problems import Refused
 from services.api.routes_chats import chat_id
 from services.api.streams import StreamBroken
@@ -30,10 +30,8 @@ async def events(
     here: Here,
     owner: Owner,
     chat: Annotated[str | None, Query(description="Only this chat.")] = None,
-    last_event_id: LastEventId = None,
-    after: Annotated[
-        str | None, Query(description="A cursor `c...`: a list's `cursor`, or the id of an event.")
-    ] = None,
+    last_event_id: LastFeedEvent = None,
+    after: AfterFeedEvent = None,
 ) -> Response:
     """What happens to all one's chats, or to one: from now, or from the event after `Last-Event-ID`.
 
