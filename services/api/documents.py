@@ -6,6 +6,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from services.api import stored_json
 from services.api.sse import facts_cursor
 from shared.answer import AnswerState, merged_tool_calls
 from shared.chat import ChatState
@@ -35,7 +36,7 @@ def chat_of_row(row: asyncpg.Record, *, generating: bool) -> Document:
         "title": row["title"],
         "model": row["model"],
         "system": row["system"],
-        "metadata": msgspec.json.decode(row["metadata"]),
+        "metadata": stored_json.decode(row["metadata"]),
         "archived": row["archived"],
         "created_at": _time(row["created_at"]),
         "updated_at": _time(row["active_at"]),
@@ -51,14 +52,14 @@ def message_of_row(row: asyncpg.Record) -> Document:
         "role": row["role"],
         "parent_id": row["parent"],
         "created_at": _time(row["created_at"]),
-        "metadata": msgspec.json.decode(row["metadata"]),
+        "metadata": stored_json.decode(row["metadata"]),
     }
     if row["role"] == "user":
         return common | {"content": msgspec.json.decode(row["content"])}
     return common | {
         "status": "generating" if row["status"] == "running" else row["status"],
         "model": row["model"],
-        "params": msgspec.json.decode(row["params"]),
+        "params": stored_json.decode(row["params"]),
         "text": row["text"],
         "reasoning": row["reasoning"],
         "tool_calls": msgspec.json.decode(row["tool_calls"]),

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 import asyncpg
-import msgspec
 
+from services.api import stored_json
 from services.api.projector import GOING, Projector
 from services.api.statements import statements
 from shared.chat import AnswerNode, ChatState, MessageNode
@@ -100,7 +100,7 @@ def _state(row: asyncpg.Record, nodes: list[asyncpg.Record]) -> ChatState:
         titled=row["titled"],
         model=row["model"],
         system=row["system"],
-        metadata=msgspec.json.decode(row["metadata"]),
+        metadata=stored_json.decode(row["metadata"]),
         archived=row["archived"],
         request_hash=row["hash"],
     )

@@ -1,6 +1,7 @@
 """The promise: what is wrong is refused with a document that says what, and nothing of it gets into the log."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from string import Template
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from msgspec import Struct
 
 from services.api.http_protocol import HEAD_MAX_BYTES
+from services.api.json_body import DEPTH_MAX
 from shared import subjects
 from shared.log import EventLog
 from shared.settings import Settings
-from tests.bad_requests import ANSWER, CASES, CHAT, CHATS, STREAM, Bad
+from tests.bad_requests import ANSWER, CASES, CHAT, CHATS, MESSAGES, STREAM, Bad
 from tests.reading import Reader
 from tests.servers import NatsProcess, PostgresProcess, new_database, temporary_data
 from tests.system import Client, System
@@ -136,9 +138,69 @@ async def test_heads_of_any_legal_size_side_by_side_on_one_connection_are_read(s
     assert answers.content.count(b"HTTP/1.1 200 OK") == 3  # after the first, which is parsed
 
 
+async def test_who_leaves_within_a_body_leaves_no_trace(scene: Scene) -> None:
+    before = await scene.written()
+    head = f"POST {scene.filled(MESSAGES)} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    for rest in ("content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n5\r\n{"):
+        _, writer = await connected(scene.system.urls[0])
+        writer.write((head + rest).encode())
+        await writer.drain()
+        writer.transport.abort()
+    assert (await scene.client.http.get("/livez")).status_code == 200
+    assert await scene.written() == before
+    assert "Traceback" not in scene.system.apis[0].log()
+
+
+async def test_a_stream_is_cut_when_its_reader_sends_without_end(scene: Scene) -> None:
+    chat = await scene.client.chat(model="demo/2000x10ms")
+    asked = await scene.client.ask(chat)
+    reader, writer = await connected(scene.system.urls[0])
+    head = f"GET {asked['stream']} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+    writer.write(head.encode())
+    await reader.readuntil(b"event: token")
+    chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            writer.write(chunk * 20)
+            while await reader.read(_CHUNK_BYTES):
+                pass
+    writer.close()
+    stopped = await scene.client.http.post(f"/v1/answers/{asked['answer']}/cancel")
+    assert stopped.json()["status"] == "generating"  # that its reader was cut is nothing to the answer
+    assert (await Reader().read(scene.client, asked["answer"])).done is not None
+    assert "Traceback" not in scene.system.apis[0].log()
+
+
+async def test_what_is_just_within_the_limits_is_stored_and_comes_back_as_it_was(scene: Scene) -> None:
+    nested: Any = "the last"
+    for _ in range(DEPTH_MAX - 2):
+        nested = [nested]
+    metadata = {
+        "nested": nested,
+        "numbers": [2**64 - 1, -(2**63), 2**53 + 1, 1.7976931348623157e308, 5e-324, -0.5, 0.1],
+        "texts": ["\u0001", "\uffff", "\u2028\u2029\u0085", "\U0010ffff", "e\u0301 \u00e9", "\\u0000", " "],
+        "": {"\u200b": None, "$": True},
+    }
+    content = "\u2028\t\r\n\x7f\U0001f600 \\u0000 ' OR 1=1; --"
+    chat = await scene.client.chat(metadata=metadata, title="x" * 500, system=" ", model="demo/2x0ms")
+    asked = await scene.client.ask(
+        chat, content, metadata=metadata, params={"stop": ["\u2028"], "own": {"": metadata["texts"]}}
+    )
+    assert (await Reader().read(scene.client, asked["answer"])).done is not None
+    history = await scene.client.history(chat, asked["cursor"])
+    question, answer = history["messages"]
+    assert question["content"] == [{"type": "text", "text": content}]
+    assert history["metadata"] == question["metadata"] == metadata
+    assert answer["params"] == {"stop": ["\u2028"], "own": {"": metadata["texts"]}}
+
+
+async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+
+
 async def exchange(url: str, sent: bytes) -> httpx.Response:
     """The server's answer to these very bytes; it ends with the connection."""
-    reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    reader, writer = await connected(url)
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             writer.write(sent)
