@@ -123,7 +123,7 @@ async def test_the_commands(system: System) -> None:
         assert "/regenerate" in await typed("/help")
         assert "demo/200x20ms" in await typed("/models")
         assert title in await typed("/chats")
-        assert "There is no number 20" in await typed("/open 20")
+        assert "There is no number 99" in await typed("/open 99")
         assert "There is no /sing" in await typed("/sing")
         assert "no answer yet" in await typed("/regenerate")
         opened = await typed(f"/open {chat}")
