@@ -33,6 +33,7 @@ from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
 from shared.stored import Stored
+from shared.tasks import cancelled
 
 log = logger(__name__)
 
@@ -81,9 +82,7 @@ async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterat
         try:
             yield here
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await cancelled(*tasks)
     finally:
         pool.terminate()
         await event_log.close()

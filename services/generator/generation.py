@@ -47,6 +47,7 @@ from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.stored import Log
 from shared.subjects import Sequence
+from shared.tasks import cancelled
 
 log = logger(__name__)
 
@@ -261,8 +262,7 @@ class Generation:
                 else:
                     await self._pending.wait()
         finally:
-            self._source.cancel()
-            await asyncio.wait([self._source])
+            await cancelled(self._source)
         return None if self._source.cancelled() else self._source.result()
 
     async def _receive(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished:

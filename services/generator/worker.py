@@ -23,6 +23,7 @@ from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.stored import Stored
 from shared.subjects import AnswerId
+from shared.tasks import cancelled
 
 log = logger(__name__)
 
@@ -55,9 +56,9 @@ class Worker:
         try:
             await asyncio.wait([pull, stopping, *side], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancelled(pull, stopping)
+            await cancelled(pull, stopping)
             await self._hand_over()
-            await _cancelled(*side)
+            await cancelled(*side)
         for task in (pull, *side):
             if not task.cancelled() and (error := task.exception()):
                 raise error
@@ -208,11 +209,4 @@ class Worker:
             generation.stop(Stop.HANDED_OVER)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._settings.shutdown_seconds)
-            await _cancelled(*late)
-
-
-async def _cancelled(*tasks: asyncio.Task[None] | asyncio.Task[bool]) -> None:
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+            await cancelled(*late)
