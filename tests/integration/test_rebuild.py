@@ -87,7 +87,7 @@ async def test_a_dropped_read_model_is_made_again_from_the_log(
     connection = await asyncpg.connect(database)
     await connection.execute(f"DROP SCHEMA {LIVE} CASCADE")
     await connection.close()
-    async with System(nats_url, database, server_data) as system, system.client() as client:
+    async with System(nats_url, database, server_data, titles=False) as system, system.client() as client:
         async with asyncio.timeout(60):
             while (await client.http.get(f"/v1/chats/{chat}")).status_code != 200:
                 continue
