@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -212,21 +212,25 @@ class Fleet:
         # Nothing else on this machine is to answer as a provider.
         self._environ = inherited | {"OLLAMA_HOST": "127.0.0.1:9"} | servers | own
         self.urls: list[str] = []
+        self.generator_urls: list[str] = []
         self.apis = [self._api(number) for number in range(apis)]
-        self.generators = [
-            self._process("services.generator", f"generator{number}") for number in range(generators)
-        ]
+        self.generators: list[Process] = []
+        for _ in range(generators):
+            self.add_generator()
 
     def _api(self, number: int) -> Process:
         port = free_port()
-        self.urls.append(f"http://127.0.0.1:{port}")
+        self.urls.append(_url(port))
         return self._process("services.api", f"api{number}", UNSPOOL_PORT=str(port))
 
     def _process(self, module: str, name: str, **environ: str) -> Process:
         return Process(module, self._environ | environ, self._directory / f"{name}.log")
 
     def add_generator(self) -> Process:
-        process = self._process("services.generator", f"generator{len(self.generators)}")
+        port = free_port()
+        self.generator_urls.append(_url(port))
+        name = f"generator{len(self.generators)}"
+        process = self._process("services.generator", name, UNSPOOL_GENERATOR_PORT=str(port))
         self.generators.append(process)
         return process
 
@@ -250,16 +254,34 @@ class Fleet:
 
     async def ready(self, number: int = 0) -> None:
         """Until this API is ready and knows what models there are."""
-        async with httpx.AsyncClient(base_url=self.urls[number]) as client, asyncio.timeout(START_SECONDS):
-            while not await _is_ready(client):
-                if not self.apis[number].running:
-                    raise AssertionError(self.apis[number].log())
-                await asyncio.sleep(_POLL_SECONDS)
+        await _until(_api_is_ready, self.urls[number], self.apis[number])
+
+    async def generator_ready(self, number: int) -> None:
+        """Until this generator takes requests."""
+        await _until(_is_ready, self.generator_urls[number], self.generators[number])
+
+
+async def _until(ready: Callable[[httpx.AsyncClient], Awaitable[bool]], url: str, process: Process) -> None:
+    async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(START_SECONDS):
+        while not await ready(client):
+            if not process.running:
+                raise AssertionError(process.log())
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def _is_ready(client: httpx.AsyncClient) -> bool:
     try:
-        ready = await client.get("/readyz")
-        return ready.status_code == 200 and bool((await client.get("/v1/models")).json()["data"])  # noqa: PLR2004
+        return (await client.get("/readyz")).status_code == 200  # noqa: PLR2004
+    except httpx.TransportError:
+        return False
+
+
+async def _api_is_ready(client: httpx.AsyncClient) -> bool:
+    try:
+        return await _is_ready(client) and bool((await client.get("/v1/models")).json()["data"])
     except (httpx.TransportError, KeyError):
         return False
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"

@@ -38,9 +38,10 @@ def check_texts(followers: list[Follower]) -> None:
 
 async def test_a_rolling_restart_of_generators_loses_nothing(fleet: System, own_nats: NatsProcess) -> None:
     followers, reading = await begun(fleet)
-    for generator in fleet.generators:
+    for number, generator in enumerate(fleet.generators):
         assert await generator.terminate() == 0
         await generator.start()
+        await fleet.generator_ready(number)
     await asyncio.gather(*reading)
     check_texts(followers)
     longest = max(follower.longest_pause_seconds for follower in followers)

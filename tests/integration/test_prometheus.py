@@ -126,11 +126,10 @@ async def test_every_query_of_the_dashboard_gives_data_of_a_running_system_and_n
         directory = stack.enter_context(temporary_data())
         nats = await stack.enter_async_context(NatsProcess(directory / "nats"))
         postgres = await stack.enter_async_context(PostgresProcess(directory / "postgres"))
-        port = free_port()
-        system = System(nats.url, postgres.url, directory, generator_port=port)
+        system = System(nats.url, postgres.url, directory)
         await stack.enter_async_context(system)
-        api = system.urls[0].removeprefix("http://")
-        targets = {"unspool-api": api, "unspool-generator": f"127.0.0.1:{port}"}
+        api, generator = (urls[0].removeprefix("http://") for urls in (system.urls, system.generator_urls))
+        targets = {"unspool-api": api, "unspool-generator": generator}
         asked = await stack.enter_async_context(prometheus(directory, targets))
         client = await stack.enter_async_context(system.client())
         await asked.until('sum(up{job=~"unspool-.*"}) == 2')
