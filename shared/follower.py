@@ -65,6 +65,11 @@ class Follower:
         return self._seen.sequence if self._seen else self._began_after
 
     @property
+    def has_begun(self) -> bool:
+        """Whether all that is appended from now on will be handled: it is known where in the log this follower stands."""
+        return bool(self._created)
+
+    @property
     def began_after(self) -> Sequence:
         """What is at or below it was never seen by this follower."""
         return self._began_after

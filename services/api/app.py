@@ -33,6 +33,7 @@ from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
 from shared.stored import Stored
+from shared.subjects import AnswerId
 from shared.tasks import cancelled
 
 log = logger(__name__)
@@ -131,6 +132,10 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         feed.tokens(stored)
         times.tokens(stored)
 
+    def asking(answer: AnswerId) -> None:
+        if tokens_follower.has_begun:
+            hot_log.begin(answer)
+
     streams = Streams(event_log, hot_log, states, settings)
     facts_follower = Follower(
         event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
@@ -141,7 +146,7 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         log=event_log,
         reads=reads,
         states=states,
-        commands=Commands(event_log, states, settings),
+        commands=Commands(event_log, states, settings, asking),
         hot_log=hot_log,
         feed=feed,
         streams=streams,

@@ -1,21 +1,29 @@
 """Commands: decided on a state, appended on the condition that it was the newest, or decided again."""
 
+from collections.abc import Callable
+
 from services.api.chat_states import ChatStates
 from shared import subjects
 from shared.append import append_fact
 from shared.chat import ChatState, evolve
 from shared.decisions import Command, decide
 from shared.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
+from shared.events import AnswerRequested, MessageRequested
 from shared.log import EventLog
 from shared.settings import Settings
-from shared.subjects import ChatId
+from shared.subjects import AnswerId, ChatId
 
 
 class Commands:
-    def __init__(self, log_: EventLog, states: ChatStates, settings: Settings) -> None:
+    """`asking` is called with each answer just before its request is appended."""
+
+    def __init__(
+        self, log_: EventLog, states: ChatStates, settings: Settings, asking: Callable[[AnswerId], None]
+    ) -> None:
         self._log = log_
         self._states = states
         self._settings = settings
+        self._asking = asking
 
     async def execute(self, command: Command) -> ChatState:
         """The chat's state after the command: what it appends is in the log, or was there before.
@@ -35,6 +43,8 @@ class Commands:
                 continue
             try:
                 for fact in facts:
+                    if isinstance(fact, MessageRequested | AnswerRequested):
+                        self._asking(fact.answer)
                     sequence = await append_fact(
                         self._log, fact, state.sequence, self._settings.api_append_patience_seconds
                     )

@@ -33,6 +33,7 @@ from shared.subjects import AnswerId, Attempt, ChatId, Index, Sequence
 log = logger(__name__)
 
 _FRAME_OVERHEAD_BYTES = 120
+_ANSWER_OVERHEAD_BYTES = 2_000
 
 
 class HotAnswer:
@@ -44,7 +45,7 @@ class HotAnswer:
         self.events: list[AnswerEvent] = []
         self.sequence = Sequence(0)
         self.last_index = Index(0)
-        self.size_bytes = 0
+        self.size_bytes = _ANSWER_OVERHEAD_BYTES
         self.watchers = 0
         self.end: tuple[AnswerEnd, Sequence] | None = None
         self.complete = False
@@ -63,9 +64,11 @@ class HotAnswer:
         return self.backlog is None and not self.stale
 
     def add(self, event: AnswerEvent, sequence: Sequence) -> bool:
-        """False when an index is missing: something was lost on the way here. Known sequences are passed over."""
+        """False when an event before it is missing: something was lost on the way here. Known ones are passed over."""
         if sequence <= self.sequence:
             return True
+        if not self.events and not _begins(event):
+            return False
         if isinstance(event, TokenEmitted):
             if event.index != self.last_index + 1:
                 return False
@@ -143,6 +146,14 @@ class HotLog:
 
     # --- what the followers bring ----------------------------------------------------------------------
 
+    def begin(self, answer: AnswerId) -> None:
+        """Called before an answer is asked for here, while TOKENS is followed: the follower will bring all of it.
+
+        Whoever reads it at once then needs no read of the log. Should the request not be stored, nobody comes for it.
+        """
+        if answer not in self._answers:
+            self._new(answer)
+
     def tokens(self, stored: Stored) -> None:
         """Called by the follower of TOKENS, in order."""
         answer = AnswerId(stored.subject.rpartition(".")[2])
@@ -156,9 +167,9 @@ class HotLog:
             log.warning("unknown-event-passed-over", answer=answer, sequence=stored.sequence)
             return
         if hot is None:
-            if not isinstance(event, GenerationStarted) or event.attempt != 1:
+            if not _begins(event):
                 return  # its beginning was before our time: read when somebody asks for it
-            hot = self._answers[answer] = HotAnswer(answer)
+            hot = self._new(answer)
         self._add(hot, event, stored.sequence)
 
     def _add(self, hot: HotAnswer, event: AnswerEvent, sequence: Sequence) -> None:
@@ -166,12 +177,11 @@ class HotLog:
         whole = hot.add(event, sequence)
         self._size_bytes += hot.size_bytes - before
         if not whole:
-            log.error("index-missing", answer=hot.id, sequence=sequence, index=hot.last_index)
+            log.error("event-missing", answer=hot.id, sequence=sequence, index=hot.last_index)
             self._drop(hot)
             return
         self._finish(hot)
-        if self._size_bytes > self._settings.hot_log_max_bytes:
-            self._make_room()
+        self._make_room()
 
     def _finish(self, hot: HotAnswer) -> None:
         before = hot.size_bytes
@@ -224,8 +234,7 @@ class HotLog:
             self._wanted[answer] = asyncio.get_running_loop().create_future()
             if (stale := self._answers.get(answer)) is not None:
                 self._drop(stale)
-            hot = self._answers[answer] = HotAnswer(answer)
-            hot.backlog = []
+            self._new(answer).backlog = []
             self._want.set()
         await asyncio.shield(self._wanted[answer])
         found = self.get(answer)
@@ -282,8 +291,16 @@ class HotLog:
 
     # --- room ----------------------------------------------------------------------------------------------
 
+    def _new(self, answer: AnswerId) -> HotAnswer:
+        self._make_room()
+        hot = self._answers[answer] = HotAnswer(answer)
+        self._size_bytes += hot.size_bytes
+        return hot
+
     def _make_room(self) -> None:
         """Ended answers first, least recently used first; then running ones that nobody watches; then any."""
+        if self._size_bytes <= self._settings.hot_log_max_bytes:
+            return
         for may_go in (_ended_unwatched, _unwatched, _any):
             for hot in [hot for hot in self._answers.values() if may_go(hot)]:
                 self._drop(hot)
@@ -296,6 +313,10 @@ class HotLog:
             del self._answers[hot.id]
         self._size_bytes -= hot.size_bytes
         hot.wake()
+
+
+def _begins(event: AnswerEvent) -> bool:
+    return isinstance(event, GenerationStarted) and event.attempt == 1
 
 
 def _ended_unwatched(hot: HotAnswer) -> bool:

@@ -306,7 +306,7 @@ def _deterministic(world: World) -> Iterator[None]:
         world.trace.add(who, f"{name} {details}")
         if name == "gave-up-for-now":
             world.machine.checker.gave_up.add(who)
-        if name == "index-missing" and world.machine.checker.chat(chat_of(event["answer"])).deleted:
+        if name == "event-missing" and world.machine.checker.chat(chat_of(event["answer"])).deleted:
             raise structlog.DropEvent  # half of its tokens were purged while they were read
         if name in (_NEVER_BUT_AFTER_A_POWER_CUT if world.machine.checker.tail_lost else _NEVER):
             world.loop.failures.append(f"{name} {details} {traceback.format_exc()}")
@@ -323,4 +323,4 @@ def _deterministic(world: World) -> Iterator[None]:
 
 
 _NEVER_BUT_AFTER_A_POWER_CUT = {"generation-crashed", "title-failed"}
-_NEVER = {"generation-crashed", "title-failed", "index-missing", "projector-stopped"}
+_NEVER = {"generation-crashed", "title-failed", "event-missing", "projector-stopped"}

@@ -167,6 +167,37 @@ async def test_an_answer_whose_beginning_was_missed_is_not_served_from_memory() 
     assert hot_log.get(examples.answer()) is None
 
 
+async def test_an_answer_that_is_asked_for_here_is_served_from_memory_from_its_first_event() -> None:
+    hot_log = make_hot_log()
+    hot_log.begin(examples.answer())
+    answer = hot_log.get(examples.answer())
+    assert answer is not None
+    hot_log.tokens(stored(examples.started(), 1))
+    hot_log.tokens(stored(examples.token(1), 2))
+    hot_log.begin(examples.answer())  # the same request once more
+    assert hot_log.get(examples.answer()) is answer
+    assert [frame.partition(b"event: ")[2].split()[0] for frame in answer.frames] == [b"started", b"token"]
+
+
+async def test_an_answer_that_was_begun_elsewhere_before_it_was_asked_for_here_is_read_from_the_log() -> None:
+    hot_log = make_hot_log()
+    hot_log.begin(examples.answer())
+    answer = hot_log.get(examples.answer())
+    assert answer is not None
+    hot_log.tokens(stored(examples.token(1), 2))
+    assert answer.stale
+    assert hot_log.get(examples.answer()) is None
+
+
+async def test_answers_that_only_wait_count_too() -> None:
+    hot_log = make_hot_log(hot_log_max_bytes=20_000)
+    for number in range(1, 200):
+        hot_log.begin(examples.answer(number))
+    assert 0 < hot_log.size_bytes <= 22_000
+    hot_log.deleted(examples.CHAT)
+    assert hot_log.size_bytes == len(hot_log) == 0
+
+
 async def test_the_hot_log_stays_within_its_bytes() -> None:
     hot_log = make_hot_log(hot_log_max_bytes=20_000)
     for number in range(1, 200):
