@@ -28,7 +28,7 @@ IdempotencyKey = Annotated[
 After = Annotated[
     str | None,
     Query(
-        description="A cursor: wait until the history has come that far.",
+        description="A cursor: what is read is at least as new.",
         openapi_examples=examples.one("c1"),
         json_schema_extra=_FACTS_CURSOR,
     ),

@@ -171,7 +171,9 @@ ASKED = answers_to_body(
     "too-many-streams",
     "log-full",
 )
-READ_ANSWER = answers({200: {"model": Answer, "description": "The answer."}}, "not-found", "log-unavailable")
+READ_ANSWER = answers(
+    {200: {"model": Answer, "description": "The answer."}}, "invalid", "not-found", "log-unavailable"
+)
 STREAM_ANSWER = answers(
     {
         200: _event_stream("The answer, as it is made.", examples.ANSWER_STREAM, _ANSWER_EVENTS),

@@ -10,13 +10,14 @@ from services.api.bodies import RegenerateBody
 from services.api.context import Context, Here, Owner
 from services.api.event_stream import EventStream
 from services.api.json_body import JsonRoute
-from services.api.parameters import AfterAnswerEvent, AnswerInPath, IdempotencyKey, LastAnswerEvent
+from services.api.parameters import After, AfterAnswerEvent, AnswerInPath, IdempotencyKey, LastAnswerEvent
 from services.api.problems import Refused
 from services.api.routes_chats import (
     accepted,
     check_sizes,
     local_id,
     model_of,
+    parsed_cursor,
     request_hash,
 )
 from services.api.sse import Cursor
@@ -41,9 +42,12 @@ def answer_id(text: str) -> AnswerId:
     summary="Read an answer",
     responses=responses.READ_ANSWER,
 )
-async def read_answer(answer: AnswerInPath, here: Here, owner: Owner) -> JSONResponse:
+async def read_answer(answer: AnswerInPath, here: Here, owner: Owner, after: After = None) -> JSONResponse:
     """An answer as it stands, also while it is being made."""
-    return JSONResponse(await answer_document(here, answer_id(answer), owner))
+    id_ = answer_id(answer)
+    if parsed_cursor(after) > here.facts_follower.position:
+        await here.states.fresh(subjects.chat_of(id_))
+    return JSONResponse(await answer_document(here, id_, owner))
 
 
 async def answer_document(here: Context, answer: AnswerId, owner: str) -> documents.Document:

@@ -51,13 +51,19 @@ def chat_id(text: str) -> ChatId:
     return ChatId(found)
 
 
-async def wait_for(here: Context, after: str | None) -> None:
+def parsed_cursor(after: str | None) -> Sequence:
+    """0 for none."""
     if after is None:
-        return
+        return Sequence(0)
     sequence = sse.parse_facts_cursor(after)
     if sequence is None:
         raise Invalid("after", "must be a cursor such as c123")
-    await here.reads.reached(sequence)
+    return sequence
+
+
+async def wait_for(here: Context, after: str | None) -> None:
+    if sequence := parsed_cursor(after):
+        await here.reads.reached(sequence)
 
 
 async def model_of(

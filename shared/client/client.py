@@ -150,8 +150,10 @@ class Client:
         """Stops it; its text so far stays. On one that has ended it changes nothing."""
         return _decoded(await self._servers.call("POST", _path("answers", answer, "cancel")), Answer)
 
-    async def answer(self, answer: str) -> Answer:
-        return _decoded(await self._servers.call("GET", _path("answers", answer)), Answer)
+    async def answer(self, answer: str, *, after: str | None = None) -> Answer:
+        """With `after`, a cursor, it is at least as new as that."""
+        params = _given({"after": after})
+        return _decoded(await self._servers.call("GET", _path("answers", answer), params=params), Answer)
 
     def stream(
         self,

@@ -35,6 +35,20 @@ async def test_ask_stream_drop_resume_on_another_replica_and_read_back(system: S
         assert (await one.answer(asked["answer"]))["text"] == reader.text
 
 
+async def test_an_answer_that_was_seen_to_end_has_ended_for_every_replica_that_is_asked_after_it(
+    system: System,
+) -> None:
+    async with system.client(0) as one, system.client(1) as two:
+        for _ in range(10):
+            asked = await one.asked("demo/2x0ms")
+            reader = await Reader().read(one, asked["answer"])
+            assert reader.done is not None
+            url, after = f"/v1/answers/{asked['answer']}", reader.done["cursor"]
+            found = await two.http.get(url, params={"after": after})
+            assert (found.json()["status"], found.json()["text"]) == ("completed", reader.text)
+        assert (await two.http.get(url, params={"after": "yesterday"})).status_code == 422
+
+
 @hypothesis_settings(
     max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
