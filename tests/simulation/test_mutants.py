@@ -5,7 +5,7 @@ import pytest
 from tests.simulation.mutants import MUTANTS, Break
 from tests.simulation.runs import caught
 
-SEEDS = range(1, 301)
+SEEDS = range(1, 1001)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__.replace("_", " "))
