@@ -31,7 +31,14 @@ SCHEMA_VERSION = 2
 _TRIES_UNTIL_WELL = 3
 _LOCK = 0x756E7370  # "unsp": one projector for this database
 _MIGRATION_LOCK = _LOCK + 1
-UNREACHABLE = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
+# asyncpg tells of a connection that died under it as an error of its own, too: "cannot switch to state ...".
+UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 GOING = (*UNREACHABLE, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 
 
