@@ -52,7 +52,7 @@ class Reader:
             case "done":
                 assert data["last_index"] == self.last_index
                 self.done = data
-        self.cursor = id_ or self.cursor
+        self.cursor = self.cursor if id_ is None else id_
 
     async def read(
         self, client: Client, answer: str, until: Callable[["Reader"], bool] | None = None

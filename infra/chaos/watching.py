@@ -89,7 +89,7 @@ class Watcher:
         if self.seen.status:
             self._witness.found("doubled", f"{self._answer}: {frame.event} after done")
         self._apply(frame.event, json.loads(frame.data), frame.id)
-        self._cursor = frame.id or self._cursor
+        self._cursor = self._cursor if frame.id is None else frame.id
         self._progress.set()
 
     def _apply(self, event: str, data: dict[str, Any], id_: str | None) -> None:

@@ -62,9 +62,12 @@ def parse_facts_cursor(text: str) -> Sequence | None:
     return Sequence(int(found[1])) if found else None
 
 
-def encode(event: str, data: Any, id_: str = "") -> bytes:  # noqa: ANN401 - whatever msgspec can encode
-    """One event. Its data is one line, also for clients that break lines where Unicode does."""
-    head = f"id: {id_}\n" if id_ else ""
+def encode(event: str, data: Any, id_: str | None = None) -> bytes:  # noqa: ANN401 - whatever msgspec can encode
+    """One event. Its data is one line, also for clients that break lines where Unicode does.
+
+    An empty id makes a client forget the one that it has: it comes again without a cursor.
+    """
+    head = "" if id_ is None else f"id: {id_}\n"
     line = _json.encode(data)
     for raw, escaped in _LINE_BREAKS.items():
         if raw in line:
@@ -99,7 +102,7 @@ def _token(event: TokenEmitted) -> dict[str, Any]:
 
 
 def snapshot(state: AnswerState) -> bytes:
-    """All that there is so far: it replaces what the client has. Its id is that of the last token in it."""
+    """All that there is so far: it replaces what the client has. Its id is that of the last token in it, or empty."""
     cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else ""
     said = (state.whole_text, state.whole_reasoning, state.tool_calls)
     return _snapshot(*said, state.attempt, state.last_index, cursor)

@@ -14,6 +14,7 @@ from services.api.sse import Cursor
 from shared import subjects
 from shared.events import AnswerEvent, TokenEmitted, encode
 from shared.settings import Settings
+from shared.sse_decoder import SseDecoder
 from shared.stored import Stored
 from shared.subjects import Attempt, Index, Sequence
 from tests import examples
@@ -45,7 +46,7 @@ class Reader:
                 self._apply(fields["event"], json.loads(fields["data"]), fields.get("id"))
 
     def _apply(self, event: str, data: dict[str, Any], id_: str | None) -> None:
-        self.cursor = id_ or self.cursor
+        self.cursor = self.cursor if id_ is None else id_
         if event == "token":
             assert id_ is not None
             self.text += data["text"]
@@ -232,3 +233,9 @@ def test_the_cursor_of_a_snapshot_is_that_of_its_last_token() -> None:
     frame = sse.snapshot(answer.state())
     assert frame.startswith(b"id: 1.1\n")
     assert answer.position_after(Cursor(Attempt(1), Index(1))) is not None
+
+
+def test_after_a_snapshot_of_nothing_a_client_no_longer_has_the_cursor_of_what_was_lost() -> None:
+    """With the old one it would later go on after tokens that it had to drop."""
+    snapshot = sse.snapshot(hot(examples.started()).state())
+    assert next(iter(SseDecoder().feed(snapshot))).id == ""
