@@ -1,7 +1,6 @@
 """Whether an answer is still asked for: a log that lost its tail may have lost the question with it."""
 
 from shared import subjects
-from shared.errors import ChatGone
 from shared.events import AnswerRequest, AnswerRequested, MessageRequested, decode_fact
 from shared.stored import Log
 from shared.subjects import Sequence
@@ -10,8 +9,8 @@ from shared.subjects import Sequence
 async def asked_at(log: Log, request: AnswerRequest, sequence: Sequence) -> Sequence:
     """The sequence of the request: another than `sequence` where it was lost, and asked again by the same id.
 
-    Raises `ChatGone` where it is not there at all. The end of an answer that nobody asked for would bar the chat's
-    id for ever: whoever got the `202` could not even ask again.
+    0 where it is not there at all. The end of an answer that nobody asked for would bar the chat's id for ever:
+    whoever got the `202` could not even ask again.
     """
     (found,) = await log.fetch(subjects.CHATS, [sequence])
     if found is not None and decode_fact(found.data) == request:
@@ -20,4 +19,4 @@ async def asked_at(log: Log, request: AnswerRequest, sequence: Sequence) -> Sequ
         fact = decode_fact(stored.data)
         if isinstance(fact, MessageRequested | AnswerRequested) and fact.answer == request.answer:
             return stored.sequence
-    raise ChatGone(request.chat)
+    return Sequence(0)

@@ -78,7 +78,8 @@ class Generation:
         worker: str,
     ) -> None:
         self.request = request
-        self._sequence = sequence
+        self.asked_at = sequence
+        """The request's sequence; 0 once it is known that the log has lost it."""
         self._log = log_
         self._registry = registry
         self._settings = settings
@@ -166,7 +167,7 @@ class Generation:
 
     async def _facts_since(self) -> list[Fact]:
         scope = subjects.facts(self.request.chat)
-        return [decode_fact(stored.data) for stored in await self._log.read(scope, self._sequence)]
+        return [decode_fact(stored.data) for stored in await self._log.read(scope, self.asked_at)]
 
     # --- generating -------------------------------------------------------------------------------
 
@@ -226,7 +227,7 @@ class Generation:
                 attempt=todo.attempt,
                 worker=self._worker,
                 model=f"{provider.name}/{model}",
-                request=self._sequence,
+                request=self.asked_at,
                 left_out=trimmed.left_out,
                 crashes=todo.crashes,
             )
@@ -286,7 +287,7 @@ class Generation:
                     attempt=subjects.Attempt(1),
                     worker=self._worker,
                     model=self.request.model,
-                    request=self._sequence,
+                    request=self.asked_at,
                 )
             )
         self._usage = self.writer.state.usage
@@ -311,7 +312,7 @@ class Generation:
     async def _write_fact(self, ended: GenerationEnded) -> None:
         """The first try expects that nothing happened in the chat since the request: mostly so, and it saves a read."""
         fact = end_fact(self.request, self.writer.state, ended)
-        expected = self._sequence
+        expected = self.asked_at
         while True:
             try:
                 sequence = await append_fact(
@@ -322,8 +323,10 @@ class Generation:
                     wait_for_room=True,
                 )
             except (SequenceConflict, TailLost):
-                self._sequence = await asked_at(self._log, self.request, self._sequence)
-                since = await self._log.read(subjects.facts(self.request.chat), self._sequence)
+                self.asked_at = await asked_at(self._log, self.request, self.asked_at)
+                if not self.asked_at:
+                    raise ChatGone(self.request.chat) from None
+                since = await self._log.read(subjects.facts(self.request.chat), self.asked_at)
                 todo = self._plan([decode_fact(stored.data) for stored in since])
                 if isinstance(todo, Gone):
                     raise ChatGone(self.request.chat) from None

@@ -122,7 +122,7 @@ class Worker:
                 log.info("still-alive", **generation.log_fields)
                 return
             await generation.run()
-            await self._running[answer][1].ack()
+            await _acknowledge(generation, self._running[answer][1])
         except HandedOver:
             log.info("handed-over", **generation.log_fields)
             metrics.HANDED_OVER.inc()
@@ -146,7 +146,7 @@ class Worker:
     async def _give_up(self, generation: Generation, delivery: Delivery) -> None:
         try:
             await generation.give_up()
-            await delivery.ack()
+            await _acknowledge(generation, delivery)
         except Exception:
             log.exception("could-not-end", **generation.log_fields)
 
@@ -210,3 +210,9 @@ class Worker:
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._settings.shutdown_seconds)
             await cancelled(*late)
+
+
+async def _acknowledge(generation: Generation, delivery: Delivery) -> None:
+    """Not what a log that lost its tail no longer has: another request may have its sequence by now."""
+    if generation.asked_at == delivery.stored.sequence:
+        await delivery.ack()
