@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
+from services.api.projector import Checkpoint, mark_of
 from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
 from shared.chat import ChatState, evolve
@@ -31,6 +32,9 @@ class ChatStates:
         self._held: deque[Stored] = deque(maxlen=settings.facts_held_max)
         self._deleted: OrderedDict[ChatId, None] = OrderedDict()
         self._follows_after: Sequence | None = None
+        self._sound_mark = ""
+        """Of rows that were held against the log, and are of it."""
+        log_.on_reconnect(self._log_is_back)
 
     async def start(self) -> Sequence:
         """Where the follower of CHATS is to begin: after what the rows have, so that there is no gap between them."""
@@ -60,6 +64,17 @@ class ChatStates:
         """Whether this process knows it, while the rows may not yet. What was deleted stays deleted: a yes is final."""
         return chat in self._deleted or ((state := self._cached.get(chat)) is not None and state.deleted)
 
+    def _log_is_back(self) -> None:
+        """Perhaps without its tail. What the follower had not seen of that, nobody would ever take back here."""
+        self._sound_mark = ""
+        for state in list(self._cached.values()):
+            if state.sequence > self._seen:
+                del self._cached[state.id]
+
+    @property
+    def _seen(self) -> Sequence:
+        return self._held[-1].sequence if self._held else self._follows_after or Sequence(0)
+
     def rewound(self) -> None:
         self._cached.clear()
         self._held.clear()
@@ -71,11 +86,12 @@ class ChatStates:
             self._cached.move_to_end(chat)
             return state
         try:
-            state, folded = await self._reads.chat_state(chat)
+            state, checkpoint = await self._reads.chat_state(chat)
         except ReadModelUnavailable:
             return await self._replayed(chat)
+        folded = checkpoint.position if checkpoint else Sequence(0)
         behind = self._follows_after is None or folded < self._follows_after
-        if behind or await self._hold_what_was_lost(folded):
+        if behind or (checkpoint and await self._is_of_what_was_lost(checkpoint)):
             return await self._replayed(chat)
         state.sequence = Sequence(state.sequence)
         for stored in self._held:
@@ -83,17 +99,30 @@ class ChatStates:
                 _apply(state, stored, _decoded(stored))
         return self._keep(state)
 
-    async def _hold_what_was_lost(self, folded: Sequence) -> bool:
+    async def _is_of_what_was_lost(self, checkpoint: Checkpoint) -> bool:
         """Whether the rows hold what the log has lost. That they are a little ahead of this follower is nothing."""
-        seen = self._held[-1].sequence if self._held else self._follows_after or 0
-        if folded <= seen:
+        if checkpoint.mark in {"", self._sound_mark}:
             return False
         try:
-            return folded > (await self._log.position(subjects.CHATS)).last
+            found = await self._fact_at(checkpoint.position)
+            if found is None:  # purged with its chat, or lost
+                lost = checkpoint.position > (await self._log.position(subjects.CHATS)).last
+            else:
+                lost = mark_of(found) != checkpoint.mark
         except (
             LogUnavailable
-        ):  # it cannot be told; when the log is back, and is shorter, `rewound` empties the cache
+        ):  # it cannot be told; when the log is back, and has lost its tail, it is asked again
             return False
+        self._sound_mark = "" if lost else checkpoint.mark
+        return lost
+
+    async def _fact_at(self, sequence: Sequence) -> Stored | None:
+        for stored in reversed(self._held):
+            if stored.sequence == sequence:
+                return stored
+            if stored.sequence < sequence:
+                break
+        return await self._log.at(subjects.CHATS, sequence)
 
     async def fresh(self, chat: ChatId) -> ChatState:
         """As the leader has it. Raises `LogUnavailable`."""

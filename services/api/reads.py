@@ -8,8 +8,8 @@ from typing import Any
 import asyncpg
 
 from services.api import stored_json
-from services.api.projector import GOING, Projector
-from services.api.statements import statements
+from services.api.projector import GOING, Checkpoint, Projector, read_checkpoint
+from services.api.statements import LIVE, statements
 from shared.chat import AnswerNode, ChatState, MessageNode
 from shared.errors import UnspoolError
 from shared.settings import Settings
@@ -32,20 +32,20 @@ class Reads:
         self._settings = settings
         self._projector = projector
 
-    async def chat_state(self, chat: ChatId) -> tuple[ChatState, Sequence]:
-        """A chat's state as the rows have it, and the sequence up to which they are folded."""
+    async def chat_state(self, chat: ChatId) -> tuple[ChatState, Checkpoint | None]:
+        """A chat's state as the rows have it, and up to where they are folded."""
         named = statements()
         try:
             async with (
                 self._pool.acquire() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                position = await connection.fetchval(named["checkpoint"]) or 0
+                checkpoint = await read_checkpoint(connection, LIVE)
                 row = await connection.fetchrow(named["chat"], chat)
                 nodes = await connection.fetch(named["nodes"], chat) if row else []
         except (*GOING, asyncpg.PostgresError) as error:
             raise ReadModelUnavailable(repr(error)) from error
-        return (_state(row, nodes) if row else ChatState(chat)), Sequence(position)
+        return (_state(row, nodes) if row else ChatState(chat)), checkpoint
 
     async def chat(self, chat: ChatId) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
         """The chat's row and those of its messages, of one moment."""

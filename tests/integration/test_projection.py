@@ -99,8 +99,9 @@ async def test_a_state_made_of_rows_is_the_state_made_of_facts(pool: asyncpg.Poo
     async with pool.acquire() as connection:
         await folded(connection, history.stored(), [])
     for chat, state in history.states.items():
-        found, position = await reads.chat_state(chat)
-        assert position == len(history.facts)
+        found, checkpoint = await reads.chat_state(chat)
+        assert checkpoint is not None
+        assert checkpoint.position == len(history.facts)
         assert found == (state if state.exists else ChatState(chat))
 
 
@@ -152,4 +153,4 @@ async def test_migrations_run_once_however_many_start_at_once(pool: asyncpg.Pool
 
     await asyncio.gather(*(one() for _ in range(5)))
     reads = Reads(pool, Settings(), None)
-    assert await reads.chat_state(ChatId("none")) == (ChatState(ChatId("none")), 0)
+    assert await reads.chat_state(ChatId("none")) == (ChatState(ChatId("none")), None)
