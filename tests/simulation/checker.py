@@ -59,6 +59,12 @@ class Answer:
         self.calls = 0
         self.accepted = False
         self.said: list[TokenEmitted] = []
+        self.begun: dict[int, Process] = {}
+        self.begun_twice: set[int] = set()
+        """Attempts whose beginning was lost with a worker that then died: another has begun under the same number.
+
+        A cursor cannot tell them apart. It is the one thing that a power cut may make a reader show wrongly.
+        """
 
 
 class Checker:
@@ -146,6 +152,8 @@ class Checker:
             not (counted and alive), f"{answer.id}: {by} lives, and counts its own attempt as a crash"
         )
         answer.owner = by
+        if answer.begun.setdefault(event.attempt, by) is not by:
+            answer.begun_twice.add(event.attempt)
 
     def _fact(self, fact: Fact, sequence: Sequence) -> None:
         chat = self.chat(fact.chat)
@@ -177,16 +185,18 @@ class Checker:
         answer = self.answer(fact.answer)
         node = chat.answers.get(fact.answer)
         self.require(node is not None and node.ended is None, f"{fact.answer} ends a second time")
-        if answer.request is None or answer.state.ended is None:
-            self.require(self.tail_lost, f"{fact.answer}: a fact before the end that decides it")
+        answer.fact = fact
+        answer.ever_ended.add(fact.text)
+        if answer.request is None:
             return
-        expected = end_fact(answer.request, answer.state, answer.state.ended)
-        self.require(fact == expected, f"{fact.answer}: the fact is not what its events say")
+        if answer.state.ended is None:  # its worker knows by heart what a log that lost its tail does not
+            self.require(self.tail_lost, f"{fact.answer}: a fact before the end that decides it")
+        else:
+            expected = end_fact(answer.request, answer.state, answer.state.ended)
+            self.require(fact == expected, f"{fact.answer}: the fact is not what its events say")
         if isinstance(fact, AnswerCompleted):
             whole = "".join(provider.tokens(answer.request.model.partition("/")[2]))
             self.require(fact.text == whole, f"{fact.answer}: {fact.text!r} is not what the provider said")
-        answer.fact = fact
-        answer.ever_ended.add(fact.text)
 
     def begin_again(self) -> None:
         """The log lost its tail: what holds now is what it still has. What was shown before stays shown."""
@@ -206,7 +216,10 @@ class Checker:
 
     def purged(self, subject: str) -> None:
         chat = ChatId(subject.split(".")[1])
-        self.require(self.tail_lost or self.chat(chat).deleted, f"{subject} is purged, and its chat lives")
+        deleted = self.chat(chat).deleted
+        self.require(self.tail_lost or deleted, f"{subject} is purged, and its chat lives")
+        if not deleted:  # nobody asks for it any more: the log lost the question
+            self.answer(AnswerId(subject.rpartition(".")[2])).state = AnswerState()
 
     # --- the queue, the workers and the provider ----------------------------------------------------------
 

@@ -7,12 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from services.api.projections import project
-from services.api.projector import SCHEMA_VERSION, mark_of
 from services.api.statements import LIVE, statements
-from shared import subjects
-from shared.events import decode_fact
-from tests.simulation.broker import Broker
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.tables import Row, Tables
@@ -48,18 +43,6 @@ class Postgres:
         if self.advisory is not None:
             self.advisory.broken = True
             self.release(self.advisory)
-
-
-def rebuilt(broker: Broker) -> Tables:
-    """The tables as `unspool rebuild` makes them from the log."""
-    tables, position = Tables(), broker.position(subjects.CHATS)
-    tables.execute("begin", (position.created, SCHEMA_VERSION))
-    for stored in broker.streams[subjects.CHATS].messages.values():
-        tables.execute("mark", (mark_of(stored),))
-        for name, arguments in project(decode_fact(stored.data), stored.sequence, stored.time):
-            tables.execute(name, arguments)
-    tables.execute("advance", (0, position.last, position.created))
-    return tables
 
 
 class SimPool:

@@ -15,7 +15,7 @@ from shared.subjects import AnswerId
 from tests.simulation.broker import Broker
 from tests.simulation.checker import Checker
 from tests.simulation.log import SimLog
-from tests.simulation.loop import PROCESS, Process, SimLoop
+from tests.simulation.loop import Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.postgres import Postgres, SimPool
 from tests.simulation.provider import Moods, SimProvider
@@ -36,14 +36,11 @@ class Machine:
         self.broker = Broker(loop, settings.ack_wait_seconds)
         self.network = Network(random_)
         self.postgres = Postgres(loop, self.network)
-        self.exited: Callable[[Process], None] = lambda _process: None
         self.checker = Checker(self.broker, loop.failures.append, settings.attempts_max, trace)
 
     def failed(self, error: Exception) -> None:
-        """A part that is to run for ever has ended: the process goes, and its supervisor starts another."""
-        if not self.checker.tail_lost:
-            self.loop.failures.append(f"a part of a process failed: {error!r}")
-        self.exited(PROCESS.get())
+        """A part that is to run for ever has ended."""
+        self.loop.failures.append(f"a part of a process failed: {error!r}")
 
     def log_of(self, process: Process) -> EventLog:
         log = SimLog(self.broker, self.network, process, self.settings)

@@ -46,11 +46,13 @@ class Shown:
                 self._was_said(data["attempt"], "snapshot")
             case "done":
                 self._is_done(data)
-        self.cursor = frame.id or self.cursor
+        self.cursor = self.cursor if frame.id is None else frame.id
 
     def _was_said(self, attempt: int, event: str) -> None:
         if self._checker.chat(chat_of(self.answer.id)).deleted:
             return  # its tokens may be gone already, and the stream breaks off in a moment
+        if self.answer.begun_twice:
+            return
         said = self.answer.texts.get((attempt, self.index), set())
         self._checker.require(
             self.text in said,
@@ -59,7 +61,10 @@ class Shown:
 
     def _is_done(self, data: dict[str, Any]) -> None:
         fact, require = self.answer.fact, self._checker.require
-        if self._checker.tail_lost:
+        if self._checker.tail_lost:  # the fact may be lost by now, or stand there a second time
+            ended = self.answer.ever_ended
+            known = self.text in ended or self.answer.begun_twice
+            require(known, f"{self.answer.id}: done with {self.text!r}, the facts had {ended}")
             self.done = data
             return
         require(fact, f"{self.answer.id}: done, and the fact is not in the log")

@@ -1,0 +1,63 @@
+"""A person who looks at `/readyz`, and does what it says. Nobody else tells them that the log lost its tail."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from services.api.projections import project
+from services.api.projector import SCHEMA_VERSION, mark_of
+from shared import subjects
+from shared.events import decode_fact
+from tests.simulation.broker import Broker
+from tests.simulation.postgres import Postgres
+from tests.simulation.processes import Machine, SimApi
+from tests.simulation.tables import Tables
+
+_LONGEST_WAIT_SECONDS = 5.0
+
+
+async def look_after(machine: Machine, apis: list[SimApi]) -> None:
+    """For ever."""
+    while True:
+        await asyncio.sleep(machine.random.random() * _LONGEST_WAIT_SECONDS)
+        if any("unspool rebuild" in reason for reason in _red(apis)) and not _is_held_up(machine):
+            machine.trace.add("operator", "rebuilds the read model")
+            machine.postgres.tables = rebuilt(machine.broker)
+
+
+def _red(apis: list[SimApi]) -> Iterable[str]:
+    for api in apis:
+        projector = api.here.projector
+        if api.process.runs and projector is not None and projector.state == "stopped":
+            yield projector.reason
+
+
+def _is_held_up(machine: Machine) -> bool:
+    """Its last transaction waits for one that is under way at the checkpoint, and needs both servers."""
+    return machine.postgres.checkpoint_lock is not None or machine.postgres.away or machine.broker.away
+
+
+def rebuilt(broker: Broker) -> Tables:
+    """The tables as `unspool rebuild` makes them from the log."""
+    tables, created = Tables(), broker.position(subjects.CHATS).created
+    tables.execute("begin", (created, SCHEMA_VERSION))
+    reached = 0
+    for stored in broker.streams[subjects.CHATS].messages.values():
+        tables.execute("advance", (reached, stored.sequence, created))
+        tables.execute("mark", (mark_of(stored),))
+        reached = stored.sequence
+        for name, arguments in project(decode_fact(stored.data), stored.sequence, stored.time):
+            tables.execute(name, arguments)
+    return tables
+
+
+def doubt(postgres: Postgres, broker: Broker) -> str:
+    """Why the read model is not that of the log; empty if it may be."""
+    chats = broker.streams[subjects.CHATS]
+    row: dict[str, Any] = postgres.tables.checkpoint or {"position": -1, "mark": ""}
+    if row["position"] < max(chats.messages, default=0):
+        return "the read model is behind"
+    folded = chats.messages.get(row["position"])
+    if row["position"] > chats.last_sequence or (folded and row["mark"] != mark_of(folded)):
+        return "the read model is of what the log has lost"
+    return ""
