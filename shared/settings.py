@@ -48,6 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: int = 8000
     generator_port: int = 0
     """The generator's health and metrics port; 0 for none."""
+    projector_port: int = 0
+    """Likewise of `unspool projector`."""
 
     # who may come in
     api_key: str = ""

@@ -3,6 +3,8 @@
 What is asked of the log and of Postgres for a scrape stands in `services/api/readings.py`.
 """
 
+from typing import Literal, get_args
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from shared.metrics import Tally
@@ -58,7 +60,10 @@ FOLLOWER_CAUGHT_UP = Gauge(
     "unspool_follower_caught_up", "1 while this process follows the log to its end.", ["stream"]
 )
 PROJECTION_LAG = Gauge("unspool_projection_lag", "Facts that are not folded into the read model yet.")
-PROJECTOR = Gauge("unspool_projector_state", "1 for the state that this process' projector is in.", ["state"])
+ProjectorState = Literal["standby", "active", "stopped"]
+_PROJECTOR = Gauge(
+    "unspool_projector_state", "1 for the state that this process' projector is in.", ["state"]
+)
 ORPHANS = Counter("unspool_orphans", "Answers that nobody would have made, ended as failed.")
 QUEUE_WAITING = Gauge("unspool_queue_waiting", "Requests for answers that no worker was given yet.")
 QUEUE_IN_HAND = Gauge("unspool_queue_in_hand", "Requests that workers have.")
@@ -82,3 +87,8 @@ def paced(tokens: int, seconds: float) -> None:
     """An answer that came in one piece has no pace."""
     if seconds > 0 and tokens > 1:
         PACE.observe(tokens / seconds)
+
+
+def projector_is(state: ProjectorState) -> None:
+    for one in get_args(ProjectorState):
+        _PROJECTOR.labels(one).set(one == state)

@@ -8,12 +8,12 @@ projector cannot go on with, it does not go past: it stops, and `state` says why
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Literal
 
 import asyncpg
 import msgspec
 from msgspec import Struct
 
+from services.api.metrics import ProjectorState
 from services.api.projections import project
 from services.api.statements import LIVE, statements, tables
 from shared import subjects
@@ -72,7 +72,7 @@ class Projector:
         self._renew = renew
         self._pool = pool
         self._settings = settings
-        self.state: Literal["standby", "active", "stopped"] = "standby"
+        self.state: ProjectorState = "standby"
         self.reason = ""
         self.position = Sequence(0)
         self._doubtful = False

@@ -5,15 +5,23 @@ import contextlib
 import signal
 import sys
 
+from prometheus_client import REGISTRY
+
+from services.api import metrics
 from services.api.pool import make_pool
 from services.api.projector import Projector
 from services.api.rebuild import renewal
 from shared import subjects
 from shared.errors import UnspoolError
 from shared.follower import Follower
+from shared.health_port import HealthPort
 from shared.log import EventLog
 from shared.logging import configure
+from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings
+
+# Of this process. The API's own would all stand at 0 here, and be taken for readings.
+_SERIES = ("unspool_projector_state", "unspool_log_connected")
 
 
 def main(settings: Settings) -> int:
@@ -35,12 +43,30 @@ async def _serve(settings: Settings) -> None:
         async with make_pool(settings) as pool:
             projector = Projector(event_log, pool, settings, renewal(event_log, settings))
             follower = Follower(event_log, subjects.CHATS, projector.news, settings)
-            async with asyncio.TaskGroup() as group:
+            port = _health_port(projector, event_log, settings)
+            async with port.open(), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(projector.run()), group.create_task(follower.run())]
                 for number in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(number, _cancel_all, tasks)
     finally:
         await event_log.close()
+
+
+def _health_port(projector: Projector, event_log: EventLog, settings: Settings) -> HealthPort:
+    def not_ready() -> str:
+        return projector.reason or ("" if event_log.connected else "the log is not connected")
+
+    def measure() -> None:
+        metrics.projector_is(projector.state)
+        LOG_CONNECTED.set(event_log.connected)
+
+    return HealthPort(
+        settings.projector_port,
+        settings,
+        not_ready=not_ready,
+        measure=measure,
+        registry=REGISTRY.restricted_registry(_SERIES),
+    )
 
 
 def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:

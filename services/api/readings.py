@@ -25,7 +25,6 @@ from shared.subjects import Sequence
 
 _EVERY_SECONDS = 1.0
 _PART_SECONDS = 1.0
-_STATES = ("active", "standby", "stopped")
 
 
 class Readings:
@@ -69,8 +68,7 @@ class Readings:
         for stream, follower in self._followers.items():
             metrics.FOLLOWER_CAUGHT_UP.labels(stream).set(follower.caught_up.is_set())
         if self._projector is not None:
-            for state in _STATES:
-                metrics.PROJECTOR.labels(state).set(state == self._projector.state)
+            metrics.projector_is(self._projector.state)
 
     async def _lags(self) -> None:
         last: dict[str, Sequence] = {}

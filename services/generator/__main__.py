@@ -7,12 +7,13 @@ import signal
 import sys
 
 from services.generator import metrics
-from services.generator.health_port import HealthPort
 from services.generator.providers.registry import configured
 from services.generator.worker import Worker
 from shared.errors import UnspoolError
+from shared.health_port import HealthPort
 from shared.log import EventLog
 from shared.logging import configure, logger
+from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings, load
 
 log = logger(__name__)
@@ -48,12 +49,26 @@ async def _serve(settings: Settings) -> None:
             asyncio.get_running_loop().add_signal_handler(number, worker.stop)
         log.info("worker-started", worker=worker.id)
         metrics.know(registry.names)
-        async with HealthPort(worker, event_log, settings).open():
+        async with _health_port(worker, event_log, settings).open():
             await worker.serve()
         log.info("worker-stopped", worker=worker.id)
     finally:
         await event_log.close()
         await registry.close()
+
+
+def _health_port(worker: Worker, event_log: EventLog, settings: Settings) -> HealthPort:
+    def not_ready() -> str:
+        if worker.stopping:
+            return "stopping"
+        return "" if event_log.connected else "the log is not connected"
+
+    def measure() -> None:
+        metrics.IN_FLIGHT.set(worker.in_flight)
+        metrics.ROOM.set(settings.answers_in_flight_max)
+        LOG_CONNECTED.set(event_log.connected)
+
+    return HealthPort(settings.generator_port, settings, not_ready=not_ready, measure=measure)
 
 
 if __name__ == "__main__":

@@ -1,23 +1,21 @@
-"""The generator's small HTTP port: `/livez`, `/readyz`, `/metrics`, for the platform and nobody else.
+"""The small HTTP port of a process that serves nobody: `/livez`, `/readyz`, `/metrics`, for the platform.
 
-It lives on the worker's own loop, without a thread: where the loop hangs, `/livez` does not answer, which is what
+It lives on the process' own loop, without a thread: where the loop hangs, `/livez` does not answer, which is what
 it is asked for. One request per connection; its head has a bound in bytes and in time.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
-from prometheus_client import generate_latest
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
-from services.generator import metrics
-from services.generator.worker import Worker
 from shared.errors import ConfigurationError
-from shared.log import EventLog
 from shared.logging import logger
-from shared.metrics import LOG_CONNECTED, may_scrape
+from shared.metrics import may_scrape
 from shared.settings import Settings
 
 log = logger(__name__)
@@ -28,15 +26,26 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 class HealthPort:
-    def __init__(self, worker: Worker, log_: EventLog, settings: Settings) -> None:
-        self._worker = worker
-        self._log = log_
+    def __init__(
+        self,
+        port: int,
+        settings: Settings,
+        *,
+        not_ready: Callable[[], str],
+        measure: Callable[[], None],
+        registry: Collector = REGISTRY,
+    ) -> None:
+        """`not_ready` says why, or nothing; `measure` brings what a scrape shows up to date."""
+        self._port = port
         self._settings = settings
+        self._not_ready = not_ready
+        self._measure = measure
+        self._registry = registry
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Nothing is opened when the port is 0. Raises `ConfigurationError` when it is taken."""
-        host, port = self._settings.host, self._settings.generator_port
+        host, port = self._settings.host, self._port
         if not port:
             yield
             return
@@ -82,16 +91,9 @@ class HealthPort:
             case "/metrics" if not may_scrape(self._settings, authorization):
                 return HTTPStatus.UNAUTHORIZED, _TEXT, b"A key is needed.\n"
             case "/metrics":
-                metrics.IN_FLIGHT.set(self._worker.in_flight)
-                metrics.ROOM.set(self._settings.answers_in_flight_max)
-                LOG_CONNECTED.set(self._log.connected)
-                return HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, generate_latest()
+                self._measure()
+                return HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._registry)
         return HTTPStatus.NOT_FOUND, _TEXT, b""
-
-    def _not_ready(self) -> str:
-        if self._worker.stopping:
-            return "stopping"
-        return "" if self._log.connected else "the log is not connected"
 
 
 def _message(status: HTTPStatus, body: bytes, kind: str = _TEXT, *, without_body: bool = False) -> bytes:
