@@ -59,7 +59,12 @@ class Containers:
         self.url = f"http://127.0.0.1:{self.port}"
         self._cluster = len(files) > 1
         self._directory = directory
-        self._environ = environment(directory) | {"UNSPOOL_PORT": str(self.port)}
+        self.prometheus_url, self.grafana_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        self._environ = environment(directory) | {
+            "UNSPOOL_PORT": str(self.port),
+            "UNSPOOL_PROMETHEUS_PORT": self.prometheus_url.rpartition(":")[2],
+            "UNSPOOL_GRAFANA_PORT": self.grafana_url.rpartition(":")[2],
+        }
         named = [part for file in files for part in ("-f", str(INFRA / file))]
         project = f"unspool-test-{uuid4().hex[:8]}"
         self._compose = ["docker", "compose", "-p", project, "--env-file", str(directory / ".env"), *named]
@@ -80,10 +85,13 @@ class Containers:
     async def _down(self) -> None:
         await self("down", "--volumes", "--timeout", "5", check=False)
 
+    def secret(self, name: str) -> str:
+        lines = (self._directory / ".env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)[name]
+
     @property
     def api_key(self) -> str:
-        lines = (self._directory / ".env").read_text().splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)["UNSPOOL_API_KEY"]
+        return self.secret("UNSPOOL_API_KEY")
 
     async def __call__(self, *arguments: str, check: bool = True) -> str:
         """What it prints on either stream. Nice: the rest of the tests run beside it."""

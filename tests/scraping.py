@@ -1,9 +1,13 @@
 """Metrics as a scraper sees them."""
 
+import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+SCRAPES_SECONDS = 60.0
 
 
 class Scrape:
@@ -41,3 +45,33 @@ class Scrape:
 
     def label_values(self) -> set[str]:
         return {value for sample in self._samples for value in sample.labels.values()}
+
+
+class Prometheus:
+    """A running one, to be asked."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def get(self, what: str, **parameters: str) -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url=self._url, trust_env=False) as http:
+            response = await http.get(f"/api/v1/{what}", params=parameters)
+        assert response.status_code == 200, (parameters, response.text)
+        data: dict[str, Any] = response.json()["data"]
+        return data
+
+    async def query(self, text: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.get("query", query=text))["result"]
+        return [one for one in found if one["value"][1] != "NaN"]
+
+    async def until(self, text: str) -> None:
+        """Until it has data."""
+        async with asyncio.timeout(SCRAPES_SECONDS):
+            while not await self._answers(text):
+                await asyncio.sleep(0.2)
+
+    async def _answers(self, text: str) -> bool:
+        try:
+            return bool(await self.query(text))
+        except httpx.TransportError:
+            return False

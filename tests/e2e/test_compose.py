@@ -38,19 +38,29 @@ async def check_whole(http: httpx.AsyncClient, answers: list[str], readers: list
         assert stored["text"] == whole
 
 
-def test_compose_refuses_to_start_without_secrets(tmp_path: Path) -> None:
+def checked(directory: Path, env: str) -> subprocess.CompletedProcess[str]:
     skip_without_engine()
-    (tmp_path / "empty.env").write_text("")
-    done = subprocess.run(
-        ["docker", "compose", "--env-file", "empty.env", "-f", str(INFRA / "compose.yaml"), "config", "-q"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
+    (directory / "some.env").write_text(env)
+    return subprocess.run(
+        ["docker", "compose", "--env-file", "some.env", "-f", str(INFRA / "compose.yaml"), "config", "-q"],
+        cwd=directory,
+        env=environment(directory),
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_compose_refuses_to_start_without_secrets(tmp_path: Path) -> None:
+    done = checked(tmp_path, "")
     assert done.returncode != 0
     assert "run ./unspool init first" in done.stderr
+
+
+def test_secrets_of_before_there_was_a_grafana_are_enough_for_all_else(tmp_path: Path) -> None:
+    names = ("UNSPOOL_API_KEY", "UNSPOOL_METRICS_KEY", "POSTGRES_PASSWORD", "NATS_PASSWORD")
+    done = checked(tmp_path, "".join(f"{name}=something\n" for name in names))
+    assert done.returncode == 0, done.stderr
 
 
 async def test_the_tour_of_the_readme_runs_with_the_key(containers: Containers, tmp_path: Path) -> None:

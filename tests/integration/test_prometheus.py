@@ -9,12 +9,11 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from tests.reading import Reader
+from tests.scraping import Prometheus
 from tests.servers import NatsProcess, PostgresProcess, free_port, temporary_data
 from tests.system import ROOT, Client, System
 
@@ -22,7 +21,8 @@ FILES = ROOT / "infra" / "prometheus"
 DASHBOARD = ROOT / "infra" / "grafana" / "unspool.json"
 PROMETHEUS = shutil.which("prometheus") or ""
 PROMTOOL = shutil.which("promtool") or ""
-SCRAPES_SECONDS = 60.0
+GRID_WIDTH = 24
+METRICS_KEY = "of-metrics-only"
 needs_promtool = pytest.mark.skipif(not PROMTOOL, reason="no promtool here: it comes with Prometheus")
 needs_prometheus = pytest.mark.skipif(not PROMETHEUS, reason="no prometheus here")
 
@@ -59,34 +59,53 @@ def test_every_metric_of_dashboard_and_rules_is_one_of_ours() -> None:
     assert used
 
 
-class Prometheus:
-    def __init__(self, url: str) -> None:
-        self._url = url
+def test_every_alert_is_in_the_operators_guide_and_no_other() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", (FILES / "rules.yml").read_text()))
+    guide = (ROOT / "infra" / "README.md").read_text()
+    section = guide.split("## Alerts\n")[1].split("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert sorted(told) == sorted(alerts)
 
-    async def query(self, text: str) -> list[dict[str, Any]]:
-        async with httpx.AsyncClient(base_url=self._url) as http:
-            response = await http.get("/api/v1/query", params={"query": text})
-        assert response.status_code == 200, (text, response.text)
-        found: list[dict[str, Any]] = response.json()["data"]["result"]
-        return [one for one in found if one["value"][1] != "NaN"]
 
-    async def until(self, text: str) -> None:
-        """Until it has data."""
-        async with asyncio.timeout(SCRAPES_SECONDS):
-            while not await self._answers(text):
-                await asyncio.sleep(0.2)
+def test_the_dashboard_is_what_grafana_takes() -> None:
+    dashboard = json.loads(DASHBOARD.read_text())
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        assert 0 <= at["x"] <= at["x"] + at["w"] <= GRID_WIDTH, panel["title"]
+        cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
+        assert not cells & taken, panel["title"]
+        taken |= cells
+        letters = [target["refId"] for target in panel.get("targets", ())]
+        assert len(set(letters)) == len(letters)
+        assert bool(letters) == (panel["type"] != "row"), panel["title"]
+    assert all(query.strip() for query in queries())
 
-    async def _answers(self, text: str) -> bool:
-        try:
-            return bool(await self.query(text))
-        except httpx.TransportError:
-            return False
+
+def test_the_dashboard_finds_the_datasource_that_is_provisioned_and_grafana_the_dashboard() -> None:
+    """The dashboard's variable stands for any Prometheus; ours is the default."""
+    provisioning = DASHBOARD.parent / "provisioning"
+    (variable,) = json.loads(DASHBOARD.read_text())["templating"]["list"]
+    named = set(re.findall(r'"uid": "([^"]+)"', DASHBOARD.read_text())) - {"unspool"}
+    assert (variable["type"], variable["query"], named) == ("datasource", "prometheus", {"${datasource}"})
+    datasource = (provisioning / "datasources" / "prometheus.yml").read_text()
+    assert "type: prometheus" in datasource
+    assert "isDefault: true" in datasource
+    (path,) = re.findall(r"path: (\S+)", (provisioning / "dashboards" / "unspool.yml").read_text())
+    compose = (ROOT / "infra" / "compose.yaml").read_text()
+    assert f"./grafana/unspool.json:{path}/unspool.json:ro" in compose
 
 
 @contextlib.asynccontextmanager
 async def prometheus(directory: Path, targets: dict[str, str]) -> AsyncIterator[Prometheus]:
     """With our rules, scraping often: a test has no quarter of a minute to wait."""
-    jobs = [{"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()]
+    authorization = {"type": "Bearer", "credentials": METRICS_KEY}
+    jobs = [
+        {"job_name": job, "static_configs": [{"targets": [target]}], "authorization": authorization}
+        for job, target in targets.items()
+    ]
     rules = (FILES / "rules.yml").read_text().replace("interval: 30s", "interval: 1s")
     (directory / "rules.yml").write_text(rules)
     config = {
@@ -126,7 +145,7 @@ async def test_every_query_of_the_dashboard_gives_data_of_a_running_system_and_n
         directory = stack.enter_context(temporary_data())
         nats = await stack.enter_async_context(NatsProcess(directory / "nats"))
         postgres = await stack.enter_async_context(PostgresProcess(directory / "postgres"))
-        system = System(nats.url, postgres.url, directory)
+        system = System(nats.url, postgres.url, directory, metrics_key=METRICS_KEY)
         await stack.enter_async_context(system)
         api, generator = (urls[0].removeprefix("http://") for urls in (system.urls, system.generator_urls))
         targets = {"unspool-api": api, "unspool-generator": generator}
