@@ -13,6 +13,7 @@ from shared import subjects
 from shared.log import EventLog
 from shared.settings import Settings
 from shared.subjects import Sequence
+from tests.scraping import Scrape
 from tests.servers import temporary_data
 from tests.system import Client, System
 
@@ -82,3 +83,19 @@ async def test_nothing_of_it_is_in_the_log_and_the_key_opens(guarded: Client, na
     for scheme in ("Bearer", "bearer"):
         response = await guarded.http.get("/v1/chats", headers={"authorization": f"{scheme} {KEY}"})
         assert response.status_code == 200
+
+
+async def test_the_key_closes_a_generators_metrics_and_opens_them_too(
+    nats_url: str, postgres_url: str, data_directory: Path
+) -> None:
+    made = System(nats_url, postgres_url, data_directory, apis=0, api_key=KEY)
+    async with made, httpx.AsyncClient(base_url=made.generator_urls[0]) as http:
+        await made.generator_ready(0)
+        assert (await http.get("/metrics")).status_code == 401
+        assert (await http.get("/livez")).status_code == 200
+        assert (await Scrape.of(made.generator_urls[0], KEY)).series()
+
+
+async def test_the_key_opens_the_apis_metrics(guarded: Client) -> None:
+    """That nothing else does: `test_every_route_but_two_asks_for_the_key`."""
+    assert (await Scrape.of(str(guarded.http.base_url), KEY)).series()

@@ -200,14 +200,6 @@ async def test_a_key_for_scrapers_closes_metrics_on_both_ports_and_nothing_else(
             assert (await Scrape.of(url, "key-of-metrics")).series()
 
 
-async def test_the_apis_key_closes_metrics_on_both_ports_and_opens_them_too() -> None:
-    async with made(api_key="key-of-api") as here:
-        for url in (here.system.urls[0], here.generator_url):
-            async with httpx.AsyncClient(base_url=url) as http:
-                assert (await http.get("/metrics")).status_code == 401
-            assert (await Scrape.of(url, "key-of-api")).series()
-
-
 def test_where_a_key_is_set_a_scraper_needs_one_and_the_apis_own_opens_metrics_too() -> None:
     assert may_scrape(Settings(), "")
     both = Settings(api_key="of-api", metrics_key="of-metrics")
