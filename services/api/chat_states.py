@@ -90,14 +90,10 @@ class ChatStates:
         except ReadModelUnavailable:
             return await self._replayed(chat)
         folded = checkpoint.position if checkpoint else Sequence(0)
-        behind = self._follows_after is None or folded < self._follows_after
-        if behind or (checkpoint and await self._is_of_what_was_lost(checkpoint)):
+        lost = checkpoint is not None and await self._is_of_what_was_lost(checkpoint)
+        if lost or self._follows_after is None or folded < self._follows_after:
             return await self._replayed(chat)
-        state.sequence = Sequence(state.sequence)
-        for stored in self._held:
-            if stored.sequence > folded and _chat_of(stored) == chat:
-                _apply(state, stored, _decoded(stored))
-        return self._keep(state)
+        return self._keep(state, folded)
 
     async def _is_of_what_was_lost(self, checkpoint: Checkpoint) -> bool:
         """Whether the rows hold what the log has lost. That they are a little ahead of this follower is nothing."""
@@ -141,14 +137,22 @@ class ChatStates:
 
     async def _replayed(self, chat: ChatId) -> ChatState:
         """From the log alone: dear in a large stream (`jetstream.md`), so only where the rows cannot help."""
+        following = self._follows_after is not None
         state = ChatState(chat)
         for stored in await self._log.read(subjects.facts(chat), Sequence(0)):
             _apply(state, stored, _decoded(stored))
         self._cached.pop(chat, None)
-        return self._keep(state)
+        if (
+            not following or self._follows_after is None
+        ):  # what comes before the follower begins, it will not tell
+            return state
+        return self._keep(state, state.sequence)
 
-    def _keep(self, state: ChatState) -> ChatState:
+    def _keep(self, state: ChatState, folded: Sequence) -> ChatState:
         """The one object per chat that the follower keeps new. Another may have come first: then that one."""
+        for stored in self._held:
+            if stored.sequence > folded and _chat_of(stored) == state.id:
+                _apply(state, stored, _decoded(stored))
         known = self._cached.get(state.id)
         if known is not None and known.sequence >= state.sequence:
             return known
