@@ -80,6 +80,8 @@ class Generation:
         self.request = request
         self.asked_at = sequence
         """The request's sequence; 0 once it is known that the log has lost it."""
+        self.doubtful = False
+        """Whether the log was away meanwhile: it may have come back without its tail."""
         self._log = log_
         self._registry = registry
         self._settings = settings
@@ -138,13 +140,9 @@ class Generation:
 
     @property
     def log_fields(self) -> dict[str, object]:
-        state = self.writer.state
-        return {
-            "chat": self.request.chat,
-            "answer": self.request.answer,
-            "sequence": state.sequence,
-            "attempt": state.attempt,
-        }
+        asked, state = self.request, self.writer.state
+        fields = ("chat", asked.chat), ("answer", asked.answer), ("sequence", state.sequence)
+        return dict((*fields, ("attempt", state.attempt)))
 
     def _plan(self, facts: list[Fact]) -> Plan:
         if self._stop is Stop.HANDED_OVER:
@@ -312,6 +310,8 @@ class Generation:
     async def _write_fact(self, ended: GenerationEnded) -> None:
         """The first try expects that nothing happened in the chat since the request: mostly so, and it saves a read."""
         fact = end_fact(self.request, self.writer.state, ended)
+        if self.doubtful:  # another fact of this chat may have the request's sequence by now
+            await self._ask_the_log()
         expected = self.asked_at
         while True:
             try:
@@ -323,24 +323,26 @@ class Generation:
                     wait_for_room=True,
                 )
             except (SequenceConflict, TailLost):
-                self.asked_at = await asked_at(self._log, self.request, self.asked_at)
-                if not self.asked_at:
-                    raise ChatGone(self.request.chat) from None
-                since = await self._log.read(subjects.facts(self.request.chat), self.asked_at)
+                await self._ask_the_log()
+                scope = subjects.facts(self.request.chat)
+                since = await self._log.read(scope, self.asked_at)
                 todo = self._plan([decode_fact(stored.data) for stored in since])
                 if isinstance(todo, Gone):
                     raise ChatGone(self.request.chat) from None
                 if isinstance(todo, Settled):
                     return
-                expected = since[-1].sequence if since else await self._newest()
+                newest = since[-1] if since else await self._log.last(scope)
+                expected = newest.sequence if newest else Sequence(0)
                 continue
             log.info("ended", **(self.log_fields | {"sequence": sequence}), outcome=ended.outcome)
             metrics.ended(self.request.model, ended)
             return
 
-    async def _newest(self) -> Sequence:
-        last = await self._log.last(subjects.facts(self.request.chat))
-        return last.sequence if last else Sequence(0)
+    async def _ask_the_log(self) -> None:
+        """Whether the answer is still asked for, and where. Raises `ChatGone`."""
+        self.asked_at = await asked_at(self._log, self.request, self.asked_at)
+        if not self.asked_at:
+            raise ChatGone(self.request.chat)
 
     async def _forget(self) -> None:
         """What this worker still wrote after the chat's tokens were purged goes too."""

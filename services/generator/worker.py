@@ -40,6 +40,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(settings.answers_in_flight_max)
         self._stopping = asyncio.Event()
+        log_.on_reconnect(self._log_is_back)
 
     async def serve(self) -> None:
         """Until `stop`. Then hands over what it has, within `shutdown_seconds`."""
@@ -73,6 +74,10 @@ class Worker:
     @property
     def stopping(self) -> bool:
         return self._stopping.is_set()
+
+    def _log_is_back(self) -> None:
+        for generation, _ in self._running.values():
+            generation.doubtful = True
 
     # --- taking requests ---------------------------------------------------------------------------
 

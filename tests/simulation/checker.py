@@ -239,7 +239,11 @@ class Checker:
             return
         fact = decode_fact(stored.data)
         if isinstance(fact, MessageRequested | AnswerRequested) and not self.chat(fact.chat).deleted:
-            self.require(self.answer(fact.answer).fact, f"{fact.answer}: {by} acknowledged it before its end")
+            answer = self.answer(fact.answer)
+            ended = answer.fact or (
+                self.tail_lost and answer.ever_ended
+            )  # it was on its way when the end was lost
+            self.require(ended, f"{fact.answer}: {by} acknowledged it before its end")
 
     def called(self, by: Process, model: str, prefill: str) -> None:
         answer = self.answer(self.by_local[model.partition("-")[2]])
