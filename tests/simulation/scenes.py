@@ -1,0 +1,103 @@
+"""Short plays on the simulated servers: processes as they are, and misfortunes one by one, as a test has them."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from shared import subjects
+from shared.events import AnswerEvent, Fact, decode_answer_event, decode_fact, encode, name_of
+from shared.settings import Settings
+from shared.stored import Stored
+from shared.subjects import AnswerId
+from tests import examples
+from tests.simulation import provider
+from tests.simulation.loop import Process, SimLoop
+from tests.simulation.processes import Machine, SimApi
+from tests.simulation.provider import Moods
+from tests.simulation.readers import Connection, Shown, stream
+from tests.simulation.trace import Trace
+
+_PATIENCE_SECONDS = 60.0
+
+
+class Stage:
+    """Servers in calm weather. What breaks a promise of the checker's ends the play."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        settings = Settings(titles=False, projector_retry_seconds=1.0)
+        random_ = random.Random(1)
+        self.machine = Machine(random_, loop, settings, Moods(), Trace(loop.time))
+        self.broker, self.checker = self.machine.broker, self.machine.checker
+        self.broker.stored, self.broker.purged = self._stored, self.checker.purged
+        self.broker.queues["generators"].acked = self.checker.acked
+        self.on_stored: Callable[[AnswerEvent | Fact], None] = lambda _event: None
+        self._changed = asyncio.Event()
+        self._client = Process("client")
+
+    def _stored(self, stored: Stored, by: Process) -> None:
+        self.checker.stored(stored, by)
+        in_tokens = subjects.stream_of(stored.subject) == subjects.TOKENS
+        self.on_stored(decode_answer_event(stored.data) if in_tokens else decode_fact(stored.data))
+        self._changed.set()
+
+    def append(self, *facts: Fact) -> None:
+        """As an API does whose commands were all right."""
+        for fact in facts:
+            scope = subjects.facts(fact.chat)
+            newest = self.broker.streams[subjects.CHATS].last(scope)
+            expected = newest.sequence if newest else subjects.Sequence(0)
+            subject = subjects.fact(fact.chat, name_of(fact))
+            self.broker.publish(self._client, subject, encode(fact), expected, scope, fact.id)
+
+    def ask(self, number: int = 1, tokens: int = 5, question: int = 1) -> AnswerId:
+        """A new chat with one question."""
+        chat = subjects.ChatId(examples.local(number))
+        local = examples.local(number * 100 + question)
+        message, answer = subjects.message_id(chat, local), subjects.answer_id(chat, local)
+        self.checker.by_local[local] = answer
+        model = provider.model(local, tokens, can_continue=True)
+        asked = examples.message_requested(chat=chat, id=message, message=message, answer=answer, model=model)
+        self.append(examples.chat_created(chat=chat), asked)
+        return answer
+
+    async def until(self, holds: Callable[[], object]) -> None:
+        """Looked at whenever something is stored."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not holds():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def ended(self, answer: AnswerId) -> None:
+        await self.until(lambda: self.checker.answer(answer).fact)
+
+    async def read(self, api: SimApi, shown: Shown, bytes_max: int | None = None) -> object:
+        """One connection: how it ended, or with what it was refused."""
+        connection = Connection(shown, bytes_max)
+        reply = api.serve(lambda: stream(api, shown.answer.id, examples.OWNER, shown.cursor, connection))
+        return await asyncio.wait_for(reply, _PATIENCE_SECONDS)
+
+    def shown(self, answer: AnswerId) -> Shown:
+        return Shown(self.checker.answer(answer), self.checker)
+
+    def lose(self, seconds: float) -> None:
+        """A power cut of the broker's machine; the others live."""
+        self.broker.go_away()
+        self.broker.lose_tail(seconds)
+        self.checker.begin_again()
+        self.broker.come_back(restarted=True)
+
+    async def caught_up(self, api: SimApi) -> None:
+        await asyncio.wait_for(api.here.facts_follower.caught_up.wait(), _PATIENCE_SECONDS)
+        await asyncio.wait_for(api.here.tokens_follower.caught_up.wait(), _PATIENCE_SECONDS)
+
+
+def play(scene: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
+    loop = SimLoop(random.Random(1))
+    stage = Stage(loop)
+
+    try:
+        loop.run_until_complete(loop.spawn(loop.world, scene(stage)))
+    finally:
+        stage.machine.network.torn_down = True
+        loop.tear_down()
