@@ -44,17 +44,19 @@ async def append_answer_event(
     event: AnswerEvent,
     expected: Sequence,
     patience_seconds: float,
+    check: Callable[[], Awaitable[None]] | None = None,
 ) -> Sequence:
     """Appends to the answer's own subject: the fence. `SequenceConflict` means that another worker has the answer.
 
-    Raises `TailLost` when the broker has forgotten what it had acknowledged. A log without room is waited for.
+    `check` comes before each try, and may raise it too. Raises `TailLost` when the broker has forgotten what it had acknowledged. A log without room is waited for.
     """
     subject, data = subjects.answer(answer), encode(event)
 
     async def once() -> Sequence:
         return await log.publish(subject, data, expected=expected, scope=subject)
 
-    return await _settled(log, subject, data, expected, once, patience_seconds, (LogUnavailable, LogFull))
+    waited_for = (LogUnavailable, LogFull)
+    return await _settled(log, subject, data, expected, once, patience_seconds, waited_for, check)
 
 
 async def _settled(
@@ -65,12 +67,15 @@ async def _settled(
     once: Callable[[], Awaitable[Sequence]],
     patience_seconds: float,
     waited_for: tuple[type[UnspoolError], ...],
+    check: Callable[[], Awaitable[None]] | None = None,
 ) -> Sequence:
     now = asyncio.get_running_loop().time
     deadline = now() + patience_seconds
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
+            if check is not None:
+                await check()
             try:
                 return await once()
             except SequenceConflict:

@@ -77,7 +77,7 @@ class Worker:
 
     def _log_is_back(self) -> None:
         for generation, _ in self._running.values():
-            generation.doubtful = True
+            generation.doubtful = generation.writer.doubtful = True
 
     # --- taking requests ---------------------------------------------------------------------------
 

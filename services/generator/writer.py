@@ -10,7 +10,7 @@ from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolC
 from shared import subjects
 from shared.answer import AnswerState, evolve
 from shared.append import append_answer_event
-from shared.errors import ChatGone, TailLost
+from shared.errors import ChatGone, SequenceConflict, TailLost
 from shared.events import AnswerEvent, TokenEmitted, decode_answer_event
 from shared.logging import logger
 from shared.stored import Log
@@ -82,6 +82,8 @@ class AnswerWriter:
         self._events: list[tuple[AnswerEvent, Sequence]] = []
         self._loaded = False
         self.state = AnswerState()
+        self.doubtful = False
+        """Whether the log was away meanwhile: another's event may have the sequence of ours, which it lost."""
 
     async def load(self) -> None:
         """What other workers wrote. Raises `LogUnavailable`."""
@@ -99,7 +101,7 @@ class AnswerWriter:
         for _ in range(_TAIL_RETRIES_MAX):
             try:
                 sequence = await append_answer_event(
-                    self._log, self._answer, event, self.state.sequence, self._patience_seconds
+                    self._log, self._answer, event, self.state.sequence, self._patience_seconds, self._check
                 )
             except TailLost as lost:
                 # A deleted chat's tokens are gone on purpose: to append them again would bring it back.
@@ -110,6 +112,16 @@ class AnswerWriter:
             self._took(event, sequence)
             return
         raise TailLost(subjects.answer(self._answer), self.state.sequence, 0)
+
+    async def _check(self) -> None:
+        """The fence knows sequences only: whether the last event is still ours is asked where that is in doubt."""
+        if self.doubtful and self._events:
+            event, sequence = self._events[-1]
+            subject = subjects.answer(self._answer)
+            found = await self._log.next(subject, sequence)
+            if found and (found.sequence, decode_answer_event(found.data)) != (sequence, event):
+                raise SequenceConflict(subject, sequence)
+        self.doubtful = False
 
     def _took(self, event: AnswerEvent, sequence: Sequence) -> None:
         self._events.append((event, sequence))

@@ -12,6 +12,7 @@ from shared.stored import Stored
 from shared.subjects import AnswerId
 from tests import examples
 from tests.simulation import provider
+from tests.simulation.broker import EPOCH
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.processes import Machine, SimApi
 from tests.simulation.provider import Moods
@@ -80,10 +81,14 @@ class Stage:
     def shown(self, answer: AnswerId) -> Shown:
         return Shown(self.checker.answer(answer), self.checker)
 
-    def lose(self, seconds: float) -> None:
-        """A power cut of the broker's machine; the others live."""
+    def lose(self, *streams: str) -> None:
+        """A power cut of the broker's machine, which takes all that there is; the others live."""
         self.broker.go_away()
-        self.broker.lose_tail(seconds)
+        for name in streams:
+            self.broker.streams[name].lose_since(EPOCH)
+        chats = self.broker.streams[subjects.CHATS]
+        for queue in self.broker.queues.values():
+            queue.forget_after(chats.last_sequence)
         self.checker.begin_again()
         self.broker.come_back(restarted=True)
 

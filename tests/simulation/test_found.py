@@ -110,7 +110,7 @@ def test_what_the_log_lost_is_not_acknowledged_for_another_request_may_have_its_
         SimWorker(stage.machine, "worker")
         lost = stage.checker.answer(stage.ask(1, tokens=3))
         await stage.until(lambda: lost.state.attempt)
-        stage.lose(seconds=1.0)
+        stage.lose(subjects.CHATS, subjects.TOKENS)
         other = stage.ask(
             2, tokens=12
         )  # at the same sequence; the checker sees an acknowledgement before its end
@@ -125,9 +125,27 @@ def test_an_end_does_not_follow_another_question_that_has_the_lost_ones_sequence
         SimWorker(stage.machine, "worker")
         lost = stage.checker.answer(stage.ask(tokens=3))
         await stage.until(lambda: lost.state.attempt)
-        stage.lose(seconds=1.0)
+        stage.lose(subjects.CHATS, subjects.TOKENS)
         other = stage.ask(tokens=12, question=2)  # the checker sees an end that nobody asked for
         await stage.ended(other)
+
+    play(scene)
+
+
+def test_a_worker_does_not_go_on_after_anothers_event_that_has_its_lost_ones_sequence() -> None:
+    async def scene(stage: Stage) -> None:
+        stage.machine.moods.pace_seconds = 0.5
+        first = SimWorker(stage.machine, "first")
+        answer = stage.checker.answer(stage.ask())
+        await stage.until(lambda: answer.state.attempt)
+        request = stage.broker.streams[subjects.CHATS].messages[subjects.Sequence(2)]
+        stage.machine.loop.freeze(first.process)
+        stage.lose(subjects.TOKENS)
+        SimWorker(stage.machine, "second")
+        stage.broker.queues["generators"].nak(request.sequence, 0)
+        await stage.until(lambda: answer.state.attempt)
+        stage.machine.loop.thaw(first.process)  # the checker sees whoever writes in another's attempt
+        await stage.ended(answer.id)
 
     play(scene)
 
@@ -138,7 +156,7 @@ def test_rows_of_what_the_log_lost_are_not_believed_though_it_has_grown_since() 
         stage.append(examples.chat_created())
         await first.here.reads.reached(subjects.Sequence(1))
         stage.machine.loop.kill(first.process)
-        stage.lose(seconds=1.0)
+        stage.lose(subjects.CHATS, subjects.TOKENS)
         stage.append(examples.chat_created(chat=OTHER_CHAT))
         later = SimApi(stage.machine, "later")
         await stage.caught_up(later)
