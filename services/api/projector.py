@@ -85,20 +85,22 @@ class Projector:
         """For ever; what Postgres and the log do meanwhile is waited out."""
         while True:
             try:
-                async with self._only_one():
-                    await self._project()
+                async with self._only_one() as lock:
+                    await self._project(lock)
             except CheckpointMoved:
+                self._enter("standby")
                 continue
             except ProjectorStopped as error:
-                self.state, self.reason = "stopped", str(error)
+                self._enter("stopped", str(error))
                 log.error("projector-stopped", reason=self.reason, sequence=self.position)
             except (LogUnavailable, *GOING) as error:
-                self.state, self.reason = "standby", repr(error)
+                self._enter("standby", repr(error))
                 log.warning("projector-waits", reason=self.reason)
             await asyncio.sleep(self._settings.projector_retry_seconds)
 
     @contextlib.asynccontextmanager
-    async def _only_one(self) -> AsyncIterator[None]:
+    async def _only_one(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection that holds the lock: it goes when that does."""
         async with self._pool.acquire() as connection:
             await migrate(connection)
             tries = 0
@@ -106,10 +108,10 @@ class Projector:
                 tries += 1
                 # Who stops as this one did gives the lock back at once; who keeps it is at work, and all is well.
                 if self.state == "stopped" and tries >= _TRIES_UNTIL_WELL:
-                    self.state, self.reason = "standby", ""
+                    self._enter("standby")
                 await asyncio.sleep(self._settings.projector_retry_seconds)
             try:
-                yield
+                yield connection
             finally:
                 with contextlib.suppress(*GOING, asyncpg.InterfaceError):
                     await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
@@ -117,14 +119,14 @@ class Projector:
     def _log_is_back(self) -> None:
         self._doubtful = True
 
-    async def _project(self) -> None:
+    async def _project(self, lock: asyncpg.Connection) -> None:
         self._doubtful = False
         await self._bring_to_this_version()
         checkpoint = await self._checkpoint(LIVE)
         self.position = checkpoint.position
-        self.state, self.reason = "active", ""
+        self._enter("active")
         log.info("projector-active", sequence=checkpoint.position)
-        while True:
+        while not lock.is_closed():
             self._news.clear()
             batch = await self._log.scan(
                 subjects.CHATS, checkpoint.position, self._settings.projector_batch_max
@@ -140,15 +142,25 @@ class Projector:
             async with self._pool.acquire() as connection:
                 checkpoint = await fold_batch(connection, LIVE, checkpoint, batch)
             self.position = checkpoint.position
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._wake()
+        raise CheckpointMoved("the lock went with its connection: another projector may have it by now")
+
+    def _enter(self, state: ProjectorState, reason: str = "") -> None:
+        self.state, self.reason = state, reason
+        self._wake()  # whoever waits for the next move may have to look for it elsewhere
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     def news(self, _stored: Stored | None = None) -> None:
         """Called when CHATS has grown: for a follower's `handle`."""
         self._news.set()
 
     def next_move(self) -> asyncio.Event:
-        """Set when this projector has folded its next batch. Taken before a look at the rows, no move is missed."""
+        """Set when this projector has folded its next batch, or is in another state. Taken before a look at the rows,
+        no move is missed.
+        """
         return self._moved
 
     async def _purge_deleted(self, batch: list[Stored]) -> None:

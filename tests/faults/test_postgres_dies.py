@@ -1,7 +1,9 @@
-"""Postgres dies under readers again and again: each of them gets what it asked for, or is told to come again."""
+"""Postgres dies, or a connection of it: readers get what they asked for, or are told to come again."""
 
 import asyncio
+from pathlib import Path
 
+import asyncpg
 from msgspec import structs
 
 from services.api.pool import make_pool
@@ -9,11 +11,14 @@ from services.api.projector import migrate
 from services.api.reads import ReadModelUnavailable, Reads
 from shared.settings import Settings
 from tests import examples
-from tests.servers import PostgresProcess
+from tests.reading import Reader
+from tests.servers import NatsProcess, PostgresProcess
+from tests.system import System
 
 READERS = 30
 DEATHS = 10
 READS_BETWEEN = 300
+LONGER_THAN_A_CLIENT_WAITS_SECONDS = 300.0
 
 
 class Readers:
@@ -59,3 +64,41 @@ async def test_a_death_of_postgres_is_never_a_fault_of_ours(own_postgres: Postgr
                 task.cancel()
         pool.terminate()
     assert 0 < readers.refused < readers.done
+
+
+async def test_a_read_that_waits_for_a_write_is_served_by_whichever_projector_is_at_work(
+    own_nats: NatsProcess, own_postgres: PostgresProcess, data_directory: Path
+) -> None:
+    async with (
+        System(
+            own_nats.url,
+            own_postgres.url,
+            data_directory,
+            apis=2,
+            read_after_seconds=LONGER_THAN_A_CLIENT_WAITS_SECONDS,
+        ) as system,
+        system.client(0) as one,
+        system.client(1) as two,
+    ):
+        for _ in range(4):
+            await take_the_lock_away(own_postgres)
+            asked = await one.asked("demo/3x1ms")
+            reader = await Reader().read(one, asked["answer"])
+            assert reader.done is not None
+            for client in (one, two):
+                history = await client.history(asked["answer"].partition("_")[0], after=reader.done["cursor"])
+                assert history["messages"][1]["text"] == reader.text
+
+
+async def take_the_lock_away(postgres: PostgresProcess) -> None:
+    """The projector that has it is not told; the other one, which tries again and again, may be the next."""
+    connection = await asyncpg.connect(postgres.url)
+    try:
+        holder = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        before = await connection.fetchval(holder)
+        await connection.execute("SELECT pg_terminate_backend($1)", before)
+        async with asyncio.timeout(30):
+            while await connection.fetchval(holder) in {None, before}:
+                await asyncio.sleep(0.02)
+    finally:
+        await connection.close()

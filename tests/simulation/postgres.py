@@ -68,6 +68,10 @@ class SimConnection:
         self._postgres = postgres
         self._buffer: list[tuple[str, tuple[Any, ...]]] | None = None
 
+    def is_closed(self) -> bool:
+        """Never known: as when the other machine has gone without a word, which is the harder case."""
+        return False
+
     async def trip(self) -> None:
         """To the server and back; the process may die on the way."""
         network = self._postgres.network
