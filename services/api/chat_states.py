@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from services.api.projector import Checkpoint, mark_of
+from services.api.projector import Checkpoint, is_lost, mark_of
 from services.api.reads import ReadModelUnavailable, Reads
 from shared import subjects
 from shared.chat import ChatState, evolve
@@ -90,35 +90,31 @@ class ChatStates:
         except ReadModelUnavailable:
             return await self._replayed(chat)
         folded = checkpoint.position if checkpoint else Sequence(0)
-        lost = checkpoint is not None and await self._is_of_what_was_lost(checkpoint)
+        lost = checkpoint is not None and await self._is_lost(checkpoint)
         if lost or self._follows_after is None or folded < self._follows_after:
             return await self._replayed(chat)
-        return self._keep(state, folded)
+        self._tell(state, folded)
+        return state if lost is None else self._keep(state)
 
-    async def _is_of_what_was_lost(self, checkpoint: Checkpoint) -> bool:
-        """Whether the rows hold what the log has lost. That they are a little ahead of this follower is nothing."""
-        if checkpoint.mark in {"", self._sound_mark}:
+    async def _is_lost(self, checkpoint: Checkpoint) -> bool | None:
+        """Whether the rows hold what the log has lost; None while the log is away, and nobody knows.
+
+        That they are a little ahead of this follower is nothing.
+        """
+        if checkpoint.mark == self._sound_mark or self._has_followed(checkpoint):
             return False
         try:
-            found = await self._fact_at(checkpoint.position)
-            if found is None:  # purged with its chat, or lost
-                lost = checkpoint.position > (await self._log.position(subjects.CHATS)).last
-            else:
-                lost = mark_of(found) != checkpoint.mark
-        except (
-            LogUnavailable
-        ):  # it cannot be told; when the log is back, and has lost its tail, it is asked again
-            return False
+            lost = await is_lost(self._log, checkpoint)
+        except LogUnavailable:
+            return None
         self._sound_mark = "" if lost else checkpoint.mark
         return lost
 
-    async def _fact_at(self, sequence: Sequence) -> Stored | None:
+    def _has_followed(self, checkpoint: Checkpoint) -> bool:
         for stored in reversed(self._held):
-            if stored.sequence == sequence:
-                return stored
-            if stored.sequence < sequence:
-                break
-        return await self._log.at(subjects.CHATS, sequence)
+            if stored.sequence <= checkpoint.position:
+                return mark_of(stored) == checkpoint.mark
+        return False
 
     async def fresh(self, chat: ChatId) -> ChatState:
         """As the leader has it. Raises `LogUnavailable`."""
@@ -146,13 +142,17 @@ class ChatStates:
             not following or self._follows_after is None
         ):  # what comes before the follower begins, it will not tell
             return state
-        return self._keep(state, state.sequence)
+        self._tell(state, state.sequence)
+        return self._keep(state)
 
-    def _keep(self, state: ChatState, folded: Sequence) -> ChatState:
-        """The one object per chat that the follower keeps new. Another may have come first: then that one."""
+    def _tell(self, state: ChatState, folded: Sequence) -> None:
+        """What the follower has since."""
         for stored in self._held:
             if stored.sequence > folded and _chat_of(stored) == state.id:
                 _apply(state, stored, _decoded(stored))
+
+    def _keep(self, state: ChatState) -> ChatState:
+        """The one object per chat that the follower keeps new. Another may have come first: then that one."""
         known = self._cached.get(state.id)
         if known is not None and known.sequence >= state.sequence:
             return known

@@ -27,7 +27,7 @@ from shared.subjects import Sequence
 
 log = logger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _TRIES_UNTIL_WELL = 3
 _LOCK = 0x756E7370  # "unsp": one projector for this database
 _MIGRATION_LOCK = _LOCK + 1
@@ -200,24 +200,29 @@ class Projector:
                 checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
                 await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
         check_incarnation(checkpoint, position.created, position.last)
-        await self._check_last_folded(checkpoint)
+        if await is_lost(self._log, checkpoint):
+            raise ProjectorStopped(
+                f"the fact at sequence {checkpoint.position} is not the one that was folded: the log lost its "
+                "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
+            )
         return checkpoint
 
-    async def _check_last_folded(self, checkpoint: Checkpoint) -> None:
-        """A log that lost its tail may have grown past the checkpoint: another fact has the sequence then."""
-        if not checkpoint.mark:
-            return
-        for found in await self._log.scan(subjects.CHATS, Sequence(checkpoint.position - 1), 1):
-            if found.sequence == checkpoint.position and mark_of(found) != checkpoint.mark:
-                raise ProjectorStopped(
-                    f"the fact at sequence {checkpoint.position} is not the one that was folded: the log lost its "
-                    "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
-                )
+
+async def is_lost(event_log: EventLog, checkpoint: Checkpoint) -> bool:
+    """Whether the log no longer has the fact that was folded last: it lost its tail, and may have grown since."""
+    if not checkpoint.mark:
+        return False
+    found = await event_log.at(subjects.CHATS, checkpoint.position)
+    if found is not None:
+        return mark_of(found) != checkpoint.mark
+    # Purged with its chat, if that has its tombstone; else it was lost, and another one at its place was purged.
+    subject = checkpoint.mark.rpartition(" ")[2]
+    return await event_log.last(subjects.fact(subject.split(".")[1], "chat-deleted")) is None
 
 
 def mark_of(stored: Stored) -> str:
     """The broker's time tells a fact from any other that may get its sequence."""
-    return f"{stored.sequence}@{stored.time.isoformat()}"
+    return f"{stored.sequence}@{stored.time.isoformat()} {stored.subject}"
 
 
 def check_incarnation(checkpoint: Checkpoint, created: str, last: Sequence) -> None:

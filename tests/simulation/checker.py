@@ -125,7 +125,10 @@ class Checker:
                 answer.ended_by = by
             case _:
                 self.require(event.attempt == state.attempt, f"{answer.id}: {event} of a fenced attempt")
-                self.require(by is answer.owner, f"{answer.id}: {by} writes in {answer.owner}'s attempt")
+                twice = event.attempt in answer.begun_twice  # the same token of both is taken for one's own
+                self.require(
+                    by is answer.owner or twice, f"{answer.id}: {by} writes in {answer.owner}'s attempt"
+                )
         if isinstance(event, TokenEmitted):
             self.require(event.index == state.last_index + 1, f"{answer.id}: index {event.index} is not next")
             answer.said.append(event)

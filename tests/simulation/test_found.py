@@ -6,13 +6,13 @@ import pytest
 
 from services.api import projector
 from services.api.chat_states import ChatStates
-from services.api.projector import Projector
+from services.api.projector import Projector, ProjectorStopped
 from services.api.reads import Reads
 from services.api.statements import LIVE
 from shared import subjects
 from shared.chat import ChatState
 from shared.errors import LogUnavailable
-from shared.events import GenerationHandedOver, GenerationStarted, TokenEmitted
+from shared.events import ChatDeleted, ChatRenamed, GenerationHandedOver, GenerationStarted, TokenEmitted
 from tests import examples
 from tests.simulation.loop import Process
 from tests.simulation.operator import rebuilt
@@ -144,8 +144,10 @@ def test_a_worker_does_not_go_on_after_anothers_event_that_has_its_lost_ones_seq
         SimWorker(stage.machine, "second")
         stage.broker.queues["generators"].nak(request.sequence, 0)
         await stage.until(lambda: answer.state.attempt)
-        stage.machine.loop.thaw(first.process)  # the checker sees whoever writes in another's attempt
+        before = len(stage.machine.trace.lines)
+        stage.machine.loop.thaw(first.process)
         await stage.ended(answer.id)
+        assert not [line for line in stage.machine.trace.lines[before:] if "first        stores" in line]
 
     play(scene)
 
@@ -161,6 +163,25 @@ def test_rows_of_what_the_log_lost_are_not_believed_though_it_has_grown_since() 
         later = SimApi(stage.machine, "later")
         await stage.caught_up(later)
         assert await later.here.states.get(examples.CHAT) == ChatState(examples.CHAT)
+
+    play(scene)
+
+
+def test_a_lost_tail_is_seen_also_where_what_took_its_place_was_purged() -> None:
+    async def scene(stage: Stage) -> None:
+        pool: Any = SimPool(stage.machine.postgres, process := Process("api"))
+        second = Projector(stage.machine.log_of(process), pool, stage.machine.settings)
+        stage.append(examples.chat_created(), examples.chat_renamed())
+        stage.machine.postgres.tables = rebuilt(stage.broker)
+        stage.lose(subjects.CHATS)
+        stage.append(
+            examples.chat_created(chat=OTHER_CHAT),
+            ChatRenamed(chat=OTHER_CHAT, owner=examples.OWNER, id="rename", title="another"),
+            ChatDeleted(chat=OTHER_CHAT, owner=examples.OWNER, id="delete"),
+        )
+        stage.broker.purge(subjects.facts(OTHER_CHAT), before=subjects.Sequence(3))
+        with pytest.raises(ProjectorStopped):
+            await second._checkpoint(LIVE)
 
     play(scene)
 
