@@ -28,6 +28,8 @@ from shared.subjects import Sequence
 log = logger(__name__)
 
 SCHEMA_VERSION = 3
+LOST = "lost"
+"""The mark of rows that hold what the log has lost: for good, until they are made anew."""
 _TRIES_UNTIL_WELL = 3
 _LOCK = 0x756E7370  # "unsp": one projector for this database
 _MIGRATION_LOCK = _LOCK + 1
@@ -201,6 +203,10 @@ class Projector:
                 await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
         check_incarnation(checkpoint, position.created, position.last)
         if await is_lost(self._log, checkpoint):
+            async with (
+                self._pool.acquire() as connection
+            ):  # what tells it now may be purged before the rebuild
+                await connection.execute(statements(schema)["mark"], LOST)
             raise ProjectorStopped(
                 f"the fact at sequence {checkpoint.position} is not the one that was folded: the log lost its "
                 "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
@@ -210,8 +216,8 @@ class Projector:
 
 async def is_lost(event_log: EventLog, checkpoint: Checkpoint) -> bool:
     """Whether the log no longer has the fact that was folded last: it lost its tail, and may have grown since."""
-    if not checkpoint.mark:
-        return False
+    if checkpoint.mark in {"", LOST}:
+        return checkpoint.mark == LOST
     found = await event_log.at(subjects.CHATS, checkpoint.position)
     if found is not None:
         return mark_of(found) != checkpoint.mark

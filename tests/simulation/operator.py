@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from services.api.projections import project
-from services.api.projector import SCHEMA_VERSION, mark_of
+from services.api.projector import LOST, SCHEMA_VERSION, mark_of
 from shared import subjects
 from shared.events import decode_fact
 from tests.simulation.broker import Broker
@@ -58,6 +58,7 @@ def doubt(postgres: Postgres, broker: Broker) -> str:
     if row["position"] < max(chats.messages, default=0):
         return "the read model is behind"
     folded = chats.messages.get(row["position"])
-    if row["position"] > chats.last_sequence or (folded and row["mark"] != mark_of(folded)):
+    other = folded is not None and row["mark"] != mark_of(folded)
+    if row["position"] > chats.last_sequence or row["mark"] == LOST or other:
         return "the read model is of what the log has lost"
     return ""

@@ -182,6 +182,11 @@ def test_a_lost_tail_is_seen_also_where_what_took_its_place_was_purged() -> None
         stage.broker.purge(subjects.facts(OTHER_CHAT), before=subjects.Sequence(3))
         with pytest.raises(ProjectorStopped):
             await second._checkpoint(LIVE)
+        stage.append(
+            examples.chat_created(), examples.chat_deleted()
+        )  # as if the folded one was purged with it
+        with pytest.raises(ProjectorStopped):
+            await second._checkpoint(LIVE)
 
     play(scene)
 
