@@ -83,7 +83,7 @@ class Containers:
         await self._down()
 
     async def _down(self) -> None:
-        await self("down", "--volumes", "--timeout", "5", check=False)
+        await self("--profile", "*", "down", "--volumes", "--timeout", "5", check=False)
 
     def secret(self, name: str) -> str:
         lines = (self._directory / ".env").read_text().splitlines()
