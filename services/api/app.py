@@ -18,6 +18,7 @@ from services.api.commands import Commands
 from services.api.context import Context
 from services.api.feed import Feed
 from services.api.hot_log import HotLog
+from services.api.leftovers import Leftovers
 from services.api.orphans import Orphans
 from services.api.pool import make_pool
 from services.api.projector import GOING, Projector, migrate
@@ -75,7 +76,12 @@ async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterat
             async with pool.acquire() as connection:
                 await migrate(connection)
         here = _context(settings, event_log, pool)
-        parts = [here.facts_follower.run(), here.tokens_follower.run(), here.hot_log.fill()]
+        parts = [
+            here.facts_follower.run(),
+            here.tokens_follower.run(),
+            here.hot_log.fill(),
+            here.leftovers.run(),
+        ]
         if here.projector is not None:
             parts.append(here.projector.run())
             parts.append(Orphans(event_log, here.reads, here.projector, settings).run())
@@ -107,6 +113,13 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     feed = Feed(event_log, settings)
     times = AnswerTimes()
 
+    def asking(answer: AnswerId) -> None:
+        if tokens_follower.has_begun:
+            hot_log.begin(answer)
+
+    commands = Commands(event_log, states, settings, asking)
+    leftovers = Leftovers(commands, states.is_deleted, settings)
+
     def fact_stored(stored: Stored) -> None:
         fact = _decoded(stored)
         if projector is not None:
@@ -119,6 +132,7 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
                 hot_log.ended(fact, stored.sequence)
             case ChatDeleted():
                 hot_log.deleted(fact.chat)
+                leftovers.deleted(fact.chat)
             case _:
                 pass
 
@@ -130,11 +144,8 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     def tokens_stored(stored: Stored) -> None:
         hot_log.tokens(stored)
         feed.tokens(stored)
+        leftovers.tokens(stored)
         times.tokens(stored)
-
-    def asking(answer: AnswerId) -> None:
-        if tokens_follower.has_begun:
-            hot_log.begin(answer)
 
     streams = Streams(event_log, hot_log, states, settings)
     facts_follower = Follower(
@@ -146,8 +157,9 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         log=event_log,
         reads=reads,
         states=states,
-        commands=Commands(event_log, states, settings, asking),
+        commands=commands,
         hot_log=hot_log,
+        leftovers=leftovers,
         feed=feed,
         streams=streams,
         catalogue=Catalogue(event_log, settings),

@@ -77,6 +77,7 @@ class ChatStates:
 
     def rewound(self) -> None:
         self._cached.clear()
+        self._deleted.clear()
         self._held.clear()
         self._follows_after = None
 

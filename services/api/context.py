@@ -11,6 +11,7 @@ from services.api.chat_states import ChatStates
 from services.api.commands import Commands
 from services.api.feed import Feed
 from services.api.hot_log import HotLog
+from services.api.leftovers import Leftovers
 from services.api.problems import NoKey
 from services.api.projector import Projector
 from services.api.readings import Readings
@@ -28,6 +29,7 @@ class Context(Struct, kw_only=True):
     states: ChatStates
     commands: Commands
     hot_log: HotLog
+    leftovers: Leftovers
     feed: Feed
     streams: Streams
     catalogue: Catalogue

@@ -8,9 +8,10 @@ import pytest
 
 from shared import subjects
 from shared.append import append_fact
-from shared.events import ChatDeleted
+from shared.events import ChatDeleted, encode
 from shared.log import EventLog
 from shared.settings import Settings
+from tests import examples
 from tests.reading import Reader, at_index
 from tests.system import Client, System
 
@@ -92,6 +93,26 @@ async def test_delete_stops_a_running_answer_and_nothing_comes_back(system: Syst
         left = await log.read(subjects.facts(chat), subjects.Sequence(0))
         assert [one.subject.rpartition(".")[2] for one in left] == ["chat-deleted"]
         assert await log.last(subjects.answers(chat)) is None
+    finally:
+        await log.close()
+
+
+async def test_what_a_late_worker_writes_for_a_deleted_chat_is_purged_too(
+    system: System, nats_url: str
+) -> None:
+    async with system.client() as client:
+        asked = await client.asked("demo/3x1ms")
+        await finished(client, asked)
+        assert (await client.http.delete(f"/v1/chats/{chat_of(asked)}")).status_code == 204
+    log = await EventLog.connect(Settings(nats_url=nats_url), "test")
+    try:
+        subject = subjects.answer(subjects.AnswerId(asked["answer"]))
+        async with asyncio.timeout(30):
+            for index in range(1, 4):
+                late = encode(examples.token(index))
+                await log.publish(subject, late, expected=subjects.Sequence(0), scope=subject)
+                while await log.last(subject) is not None:
+                    await asyncio.sleep(0.02)
     finally:
         await log.close()
 

@@ -94,6 +94,7 @@ class SimApi:
             self.here.facts_follower.run,
             self.here.tokens_follower.run,
             self.here.hot_log.fill,
+            self.here.leftovers.run,
             orphans.run,
         )
         for part in (*parts, projector.run):
