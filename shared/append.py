@@ -48,7 +48,8 @@ async def append_answer_event(
 ) -> Sequence:
     """Appends to the answer's own subject: the fence. `SequenceConflict` means that another worker has the answer.
 
-    `check` comes before each try, and may raise it too. Raises `TailLost` when the broker has forgotten what it had acknowledged. A log without room is waited for.
+    `check` comes before each try, and may raise it too. Raises `TailLost` when the broker has forgotten what it had
+    acknowledged. A log without room is waited for.
     """
     subject, data = subjects.answer(answer), encode(event)
 
