@@ -99,22 +99,20 @@ class NatsCluster:
     def url(self) -> str:
         return ",".join(node.url for node in self._nodes)
 
-    async def leader(self, stream: str) -> str:
-        """The node that leads a stream, when all that run agree on one."""
+    async def leader(self, stream: str, other_than: str = "") -> str:
+        """The node that leads a stream, when all that answer agree on one, and on another than that."""
         async with asyncio.timeout(AGREED_SECONDS):
-            while len(leaders := await self._leaders(stream)) != 1 or "" in leaders:
+            while len(leaders := await self._leaders(stream)) != 1 or leaders & {"", other_than}:
                 await asyncio.sleep(POLL_SECONDS)
         return leaders.pop()
 
     async def _leaders(self, stream: str) -> set[str]:
-        found = set()
+        found: set[str] = set()
         for node in self._nodes:
-            if self.processes[node.name].process.returncode is not None:
-                continue
             try:
                 told = await node.asked("jsz", accounts="true", streams="true")
-            except httpx.HTTPError:
-                return set()
+            except httpx.HTTPError:  # it is dead, or hangs
+                continue
             streams = [one for account in told["account_details"] for one in account.get("stream_detail", [])]
             found |= {one["cluster"].get("leader", "") for one in streams if one["name"] == stream}
         return found

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -10,14 +11,11 @@ import pytest
 from shared import subjects
 from tests.answers import Follower, asked, events_of, log_of, text_of
 from tests.nats_cluster import NatsCluster
-from tests.servers import ServerProcess
 from tests.system import System
 
 pytestmark = pytest.mark.timeout(240)
 
 MODELS = ("demo/900x10ms", "demo/450x20ms", "demo/300x30ms")
-HANGS_SECONDS = 8.0
-"""Longer than it takes the others to choose another leader."""
 
 
 @pytest.fixture
@@ -34,52 +32,67 @@ async def fleet(cluster: NatsCluster, database: str, data_directory: Path) -> As
         yield made
 
 
-async def told_to(cluster: NatsCluster, stream: str, _leads: ServerProcess) -> None:
+async def told_to(cluster: NatsCluster, stream: str, leader: str) -> None:
     async with log_of(cluster.url) as log:
         reply = await log.ask(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", "", timeout_seconds=10.0)
     assert reply is not None
     assert json.loads(reply)["success"], reply
+    await cluster.leader(stream, other_than=leader)
 
 
-async def by_a_death(_cluster: NatsCluster, _stream: str, leads: ServerProcess) -> None:
-    await leads.kill9()
-    await leads.start()
+async def by_a_death(cluster: NatsCluster, stream: str, leader: str) -> None:
+    await cluster.processes[leader].kill9()
+    await cluster.leader(stream, other_than=leader)
+    await cluster.processes[leader].start()
 
 
-async def by_a_node_that_hangs(_cluster: NatsCluster, _stream: str, leads: ServerProcess) -> None:
-    leads.pause()
-    await asyncio.sleep(HANGS_SECONDS)
-    leads.resume()
+async def by_a_node_that_hangs(cluster: NatsCluster, stream: str, leader: str) -> None:
+    cluster.processes[leader].pause()
+    await cluster.leader(stream, other_than=leader)
+    cluster.processes[leader].resume()
+
+
+async def read_through(
+    cluster: NatsCluster,
+    fleet: System,
+    stream: str,
+    change: Callable[[NatsCluster, str, str], Awaitable[None]],
+) -> list[Counter[str]]:
+    """Answers on both replicas, all read to their ends through the change; their events, counted by name."""
+    followers = [Follower(await asked(fleet, model)) for model in MODELS]
+    reading = [asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate(followers)]
+    for follower in followers:
+        await follower.reached(20)
+    await change(cluster, stream, await cluster.leader(stream))
+    await asyncio.gather(*reading)
+    longest = max(follower.longest_pause_seconds for follower in followers)
+    print(f"{stream}, {change.__name__}: the longest pause of a reader was {longest:.1f} s")
+    assert [follower.text for follower in followers] == [text_of(model) for model in MODELS]
+    async with log_of(cluster.url) as log:
+        return [
+            Counter(type(event).__name__ for event, _ in await events_of(log, follower.answer))
+            for follower in followers
+        ]
 
 
 @pytest.mark.parametrize(
     ("stream", "change"),
-    [
-        (subjects.TOKENS, told_to),
-        (subjects.TOKENS, by_a_death),
-        (subjects.TOKENS, by_a_node_that_hangs),
-        (subjects.CHATS, by_a_death),
-    ],
+    [(subjects.TOKENS, told_to), (subjects.TOKENS, by_a_death), (subjects.CHATS, by_a_death)],
     ids=lambda one: getattr(one, "__name__", one),
 )
 async def test_a_change_of_leader_is_a_pause_without_loss_and_without_a_second_call_of_the_provider(
     cluster: NatsCluster,
     fleet: System,
     stream: str,
-    change: Callable[[NatsCluster, str, ServerProcess], Awaitable[None]],
+    change: Callable[[NatsCluster, str, str], Awaitable[None]],
 ) -> None:
-    followers = [Follower(await asked(fleet, model)) for model in MODELS]
-    reading = [asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate(followers)]
-    for follower in followers:
-        await follower.reached(20)
-    before = await cluster.leader(stream)
-    await change(cluster, stream, cluster.processes[before])
-    await asyncio.gather(*reading)
-    assert await cluster.leader(stream) != before
-    async with log_of(cluster.url) as log:
-        for model, follower in zip(MODELS, followers, strict=True):
-            assert follower.text == text_of(model)
-            kinds = [type(event).__name__ for event, _ in await events_of(log, follower.answer)]
-            assert kinds.count("GenerationStarted") == kinds.count("GenerationEnded") == 1
-    longest = max(follower.longest_pause_seconds for follower in followers)
-    print(f"{stream}, {change.__name__}: the longest pause of a reader was {longest:.1f} s")
+    for events in await read_through(cluster, fleet, stream, change):
+        assert events["GenerationStarted"] == events["GenerationEnded"] == 1
+
+
+async def test_who_is_connected_to_a_node_that_hangs_is_silent_and_another_goes_on_without_loss(
+    cluster: NatsCluster, fleet: System
+) -> None:
+    for events in await read_through(cluster, fleet, subjects.TOKENS, by_a_node_that_hangs):
+        assert events["GenerationEnded"] == 1
+        assert events["GenerationReset"] == 0

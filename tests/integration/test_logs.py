@@ -34,17 +34,26 @@ async def _read(client: Client, asked: dict[str, str]) -> dict[str, Any]:
     return reader.done
 
 
+async def _titled(client: Client, asked: dict[str, str]) -> None:
+    """Read to its end, and until its chat has a title: then the provider is asked for nothing more."""
+    chat, cursor = asked["answer"].partition("_")[0], (await _read(client, asked))["cursor"]
+    async with asyncio.timeout(60):
+        while (await client.history(chat, after=cursor))["title"] is None:
+            await asyncio.sleep(0.02)
+
+
 async def _all_that_can_go_wrong(
     client: Client, provider: ScriptedProvider, system: System, nats: NatsProcess
 ) -> None:
     begun = openai_events(CONTENT, finish_reason=None, done=False)
     ask: dict[str, Any] = {"model": "plain/m", "content": CONTENT, "params": {"stop": [CONTENT]}}
-    await _read(client, await client.asked(**ask))
     complaint = status(400, f"I do not like {CONTENT} nor {KEY}")
-    provider.script(complaint, complaint)
+    provider.script(complaint)
     assert (await _read(client, await client.asked(**ask)))["status"] == "failed"
+    provider.script(openai("well"), complaint)  # the second is asked for the title
+    await _titled(client, await client.asked(**ask))
     provider.script(status(503, CONTENT), stream(*begun, Step.CUT), openai("well"))
-    await _read(client, await client.asked(**ask))
+    await _titled(client, await client.asked(**ask))
     await client.http.post("/v1/chats", json={"title": CONTENT, "metadata": CONTENT})
     await client.http.get(f"/v1/chats/{CONTENT}")
     await client.http.post("/v1/chats", content=f'{{"title": "{CONTENT}'.encode())

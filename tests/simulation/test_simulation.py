@@ -1,8 +1,8 @@
 """The services against a log, a network, a database and clients that a seed makes as bad as it likes.
 
 `UNSPOOL_SIMULATION_RUNS=5000` for more runs, `UNSPOOL_SIMULATION_FROM` for the first seed; a failure names its seed,
-and `UNSPOOL_SIMULATION_SEED=n` runs that one again, step by step the same, with its trace. In
-every fifth run the broker loses what it had acknowledged in its last moments.
+and `UNSPOOL_SIMULATION_SEED=n` runs that one again, step by step the same, with its trace. In every
+fifth run the broker loses what it had acknowledged in its last moments.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from tests.simulation.runs import digest, run
 
-RUNS = int(os.environ.get("UNSPOOL_SIMULATION_RUNS", "300"))
+RUNS = int(os.environ.get("UNSPOOL_SIMULATION_RUNS", "2000"))
 FROM = int(os.environ.get("UNSPOOL_SIMULATION_FROM", "1"))
 ONE = os.environ.get("UNSPOOL_SIMULATION_SEED")
 BATCH = 50
