@@ -8,7 +8,7 @@ from shared.append import append_fact
 from shared.chat import ChatState, evolve
 from shared.decisions import Command, decide
 from shared.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
-from shared.events import AnswerRequested, MessageRequested
+from shared.events import AnswerRequested, Fact, MessageRequested
 from shared.log import EventLog
 from shared.settings import Settings
 from shared.subjects import AnswerId, ChatId
@@ -32,22 +32,21 @@ class Commands:
         """
         state = await self._states.get(command.chat)
         for _ in range(self._settings.command_retries_max):
+            refused: Rejected | None = None
+            facts: tuple[Fact, ...] = ()
             try:
                 facts = decide(command, state)
-            except Rejected:
-                # What a lagging state says is no reason to refuse: only the leader's word is.
-                before = state.sequence
-                state = await self._states.fresh(command.chat)
-                if state.sequence == before:
-                    raise
-                continue
+            except Rejected as error:
+                refused = error
             if not facts:
-                # Done before, says a state that may hold what the log has lost since: a yes is the leader's word, too.
+                # A no, or "done before": this state may be behind, or hold what the log has lost. The leader has the word.
                 before = state.sequence
                 state = await self._states.fresh(command.chat)
-                if state.sequence == before:
-                    return state
-                continue
+                if state.sequence != before:
+                    continue
+                if refused is not None:
+                    raise refused
+                return state
             try:
                 for fact in facts:
                     if isinstance(fact, MessageRequested | AnswerRequested):

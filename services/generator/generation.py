@@ -5,21 +5,19 @@ The order that makes a crash at any line harmless: `GenerationStarted` before th
 acknowledgement last, by the worker that calls `run`.
 """
 
-import asyncio
-import contextlib
-from collections.abc import AsyncGenerator
 from enum import Enum
 from typing import assert_never
 
 from services.generator import metrics
 from services.generator import prompt as prompts
 from services.generator.asked import asked_at
+from services.generator.copying import Copy
 from services.generator.problems import INTERNAL, problem_of
-from services.generator.providers import Delta, Finished
+from services.generator.providers import Finished
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import opened
 from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
-from services.generator.writer import AnswerWriter, Pending, size_of
+from services.generator.writer import AnswerWriter
 from shared import subjects
 from shared.answer import end_fact
 from shared.append import append_fact
@@ -47,7 +45,6 @@ from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.stored import Log
 from shared.subjects import Sequence
-from shared.tasks import cancelled
 
 log = logger(__name__)
 
@@ -87,8 +84,7 @@ class Generation:
         self._settings = settings
         self._worker = worker
         self.writer = AnswerWriter(log_, request.answer, settings.worker_append_patience_seconds)
-        self._pending = Pending()
-        self._source: asyncio.Task[Finished] | None = None
+        self._copy: Copy | None = None
         self._stop: Stop | None = None
         self._interruptions = 0
         self._usage = Usage()
@@ -97,9 +93,8 @@ class Generation:
         """Closes the connection to the provider at once; what has come in so far is kept. The first reason counts."""
         if self._stop is None:
             self._stop = why
-        if self._source is not None:
-            self._source.cancel()
-        self._pending.wake()
+        if self._copy is not None:
+            self._copy.stop()
 
     async def run(self) -> None:
         """Returns when nothing more is to be done for the request. Raises `HandedOver` to have it given back.
@@ -140,9 +135,13 @@ class Generation:
 
     @property
     def log_fields(self) -> dict[str, object]:
-        asked, state = self.request, self.writer.state
-        fields = ("chat", asked.chat), ("answer", asked.answer), ("sequence", state.sequence)
-        return dict((*fields, ("attempt", state.attempt)))
+        state = self.writer.state
+        return {
+            "chat": self.request.chat,
+            "answer": self.request.answer,
+            "sequence": state.sequence,
+            "attempt": state.attempt,
+        }
 
     def _plan(self, facts: list[Fact]) -> Plan:
         if self._stop is Stop.HANDED_OVER:
@@ -233,48 +232,15 @@ class Generation:
         bind(**self.log_fields)
         if todo.reset:
             await self.writer.append(GenerationReset(attempt=todo.attempt))
-        return await self._copied(opened(provider, trimmed.prompt, self._settings))
+        self._copy = Copy(opened(provider, trimmed.prompt, self._settings), self.writer, self._settings)
+        if self._stop is not None:
+            self._copy.stop()
+        return await self._copy.run()
 
     async def _context(self) -> list[Fact]:
         found = await self._log.fetch(subjects.CHATS, self.request.context)
         chat = self.request.chat  # an imported or forged reference never shows another chat's text
         return [decode_fact(one.data) for one in found if one and one.subject.split(".")[1] == chat]
-
-    async def _copied(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished | None:
-        """Provider to log. Whatever ends the provider's stream, all that it gave is in the log first."""
-        self._source = asyncio.create_task(self._receive(deltas))
-        # Not in `_receive`: a task that is cancelled before its first step never comes to its `finally`.
-        self._source.add_done_callback(lambda _: self._pending.wake())
-        if self._stop is not None:
-            self._source.cancel()
-        try:
-            while True:
-                ended = self._source.done()
-                state = self.writer.state
-                event = self._pending.take(
-                    state.attempt, subjects.Index(state.last_index + 1), self._settings.token_event_max_bytes
-                )
-                if event is not None:
-                    await self.writer.append(event)
-                elif ended:
-                    break
-                else:
-                    await self._pending.wait()
-        finally:
-            await cancelled(self._source)
-        return None if self._source.cancelled() else self._source.result()
-
-    async def _receive(self, deltas: AsyncGenerator[Delta | Finished, None]) -> Finished:
-        size = sum(len(part.encode()) for part in (*self.writer.state.text, *self.writer.state.reasoning))
-        async with contextlib.aclosing(deltas) as source:
-            async for delta in source:
-                if isinstance(delta, Finished):
-                    return delta
-                size += size_of(delta)
-                if size > self._settings.answer_max_bytes:
-                    return Finished(finish_reason="length")
-                self._pending.add(delta)
-        raise ProviderInterrupted("the provider's stream stopped without its end")
 
     # --- ending --------------------------------------------------------------------------------------
 
