@@ -15,7 +15,7 @@ from shared.errors import LogUnavailable
 from shared.log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
-from shared.stored import Stored
+from shared.stored import Position, Stored
 from shared.subjects import Sequence
 
 log = logger(__name__)
@@ -97,10 +97,10 @@ class Follower:
 
     async def _where_to_start(self) -> Sequence | datetime:
         position = await self._log.position(self._stream)
-        if self._created and (
-            self._created != position.created or not await self._still_there(position.last)
-        ):
-            log.error("log-rewound", stream=self._stream, sequence=self.position, last=position.last)
+        unseen = (
+            self._seen is None and self._created == position.created and self._began_after <= position.last
+        )
+        if self._created and await self._is_void(position):
             self._seen = None
             self._created = ""
             self._rewound()
@@ -108,20 +108,31 @@ class Follower:
         if self._created:
             return Sequence(self.position + 1)
         start = await self._start()
-        self._began_after = await self._sequence_before(start, position.last)
+        began_after = await self._sequence_before(start, position.last)
+        if unseen and self._began_after < began_after:  # what came meanwhile is not passed over
+            start = Sequence(self._began_after + 1)
+        else:
+            self._began_after = began_after
         self._created = position.created
         return start
 
-    async def _still_there(self, last: Sequence) -> bool:
-        """Whether the last event that was handled is still what the log has at that place."""
+    async def _is_void(self, position: Position) -> bool:
+        """Whether the log is no longer the one that was followed. Where nothing was handled yet, nobody can tell."""
         if self._seen is None:
-            return last >= self._began_after
-        if last < self._seen.sequence:
+            return True
+        if self._created == position.created and await self._still_there(self._seen, position.last):
             return False
-        found = await self._log.at(self._stream, self._seen.sequence)
+        log.error("log-rewound", stream=self._stream, sequence=self.position, last=position.last)
+        return True
+
+    async def _still_there(self, seen: Stored, last: Sequence) -> bool:
+        """Whether the last event that was handled is still what the log has at that place."""
+        if last < seen.sequence:
+            return False
+        found = await self._log.at(self._stream, seen.sequence)
         if found is None:  # purged: a chat was deleted, or its age was up
             return True
-        return found.data == self._seen.data and abs(found.time - self._seen.time) < _SAME_TIME
+        return found.data == seen.data and abs(found.time - seen.time) < _SAME_TIME
 
     async def _watch(self) -> None:
         """Until the consumer can no longer be trusted."""

@@ -35,18 +35,21 @@ UPDATE {schema}.chats SET sequence = $2 WHERE id = $1 AND sequence < $2
 -- name: activity
 UPDATE {schema}.chats SET active = $2, active_at = $3 WHERE id = $1
 
+-- A chat that is not there was deleted, and what came before its tombstone is folded once more.
 -- name: message-requested
 INSERT INTO {schema}.messages
     (id, chat, parent, role, content, text, reasoning, tool_calls, model, params, metadata, hash,
      status, imported, sequence, created_at)
-VALUES ($1, $2, $3, 'user', $4, $5, '', '[]', NULL, '{{}}', $6, $7, 'completed', $8, $9, $10)
+SELECT $1, $2, $3, 'user', $4, $5, '', '[]', NULL, '{{}}', $6, $7, 'completed', $8, $9, $10
+FROM {schema}.chats WHERE id = $2
 ON CONFLICT (id) DO NOTHING
 
 -- name: answer-requested
 INSERT INTO {schema}.messages
     (id, chat, parent, role, content, text, reasoning, tool_calls, model, params, metadata, hash,
      status, imported, sequence, created_at)
-VALUES ($1, $2, $3, 'assistant', '[]', '', '', '[]', $4, $5, $6, $7, 'running', $8, $9, $10)
+SELECT $1, $2, $3, 'assistant', '[]', '', '', '[]', $4, $5, $6, $7, 'running', $8, $9, $10
+FROM {schema}.chats WHERE id = $2
 ON CONFLICT (id) DO NOTHING
 
 -- name: cancel-requested

@@ -120,6 +120,28 @@ async def test_a_zombie_projector_fails_at_the_checkpoint_and_writes_nothing(poo
         assert await rows(connection) == before
 
 
+async def test_what_was_said_in_a_chat_before_it_was_deleted_is_folded_once_more_without_harm(
+    pool: asyncpg.Pool,
+) -> None:
+    history = History()
+    history.states[examples.CHAT] = ChatState(examples.CHAT)
+    facts = (
+        examples.chat_created(),
+        examples.message_requested(1),
+        examples.answer_completed(1),
+        examples.answer_requested(2),
+        examples.chat_deleted(),
+    )
+    for fact in facts:
+        history.append(fact)
+    stored = history.stored()
+    async with pool.acquire() as connection:
+        await folded(connection, stored, [])
+        await connection.execute(f"UPDATE {LIVE}.checkpoint SET position = 1")
+        await fold_batch(connection, LIVE, Checkpoint(Sequence(1), CREATED, SCHEMA_VERSION), stored[1:])
+        assert await rows(connection) == {"chats": [], "messages": []}
+
+
 async def test_an_event_that_cannot_be_decoded_stops_the_projector_after_what_came_before_it(
     pool: asyncpg.Pool,
 ) -> None:

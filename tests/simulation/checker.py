@@ -149,7 +149,8 @@ class Checker:
                 not self.holds(before, answer.id),
                 f"{answer.id}: {by} took over from {before}, which was at work on it, without asking",
             )
-        alive = before is by and by not in self.gave_up
+        let_go = self.tail_lost and answer.ever_ended  # as done, and then the end was lost
+        alive = before is by and by not in self.gave_up and not let_go
         counted = event.crashes > state.crashes
         self.require(
             not (counted and alive), f"{answer.id}: {by} lives, and counts its own attempt as a crash"
