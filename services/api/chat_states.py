@@ -61,7 +61,7 @@ class ChatStates:
             _apply(state, stored, fact)
 
     def is_deleted(self, chat: ChatId) -> bool:
-        """Whether this process knows it, while the rows may not yet. What was deleted stays deleted: a yes is final."""
+        """Whether this process knows it, while the rows may not yet. What was deleted stays deleted, unless the log lost it."""
         return chat in self._deleted or ((state := self._cached.get(chat)) is not None and state.deleted)
 
     def _log_is_back(self) -> None:
