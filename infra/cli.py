@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import click
 from msgspec import structs
 
-from shared.errors import ConfigurationError, UnspoolError
+from shared.domain.errors import ConfigurationError, UnspoolError
 from shared.settings import Settings, load
 
 EXIT_FAILED = 1
@@ -58,7 +58,7 @@ def up(context: click.Context, port: int | None, data: Path | None, generators: 
 
     With UNSPOOL_NATS_URL or UNSPOOL_POSTGRES_URL set, that server is used and none is started.
     """
-    from infra.up import Options, main  # noqa: PLC0415 - see the module's docstring
+    from infra.local.up import Options, main  # noqa: PLC0415 - see the module's docstring
 
     settings = _settings(context, port=port)
     context.exit(main(settings, Options(config=context.obj, data=data, generators=generators, apis=apis)))
@@ -98,7 +98,7 @@ def projector(context: click.Context) -> None:
 @click.pass_context
 def rebuild(context: click.Context, data: Path | None) -> None:
     """Make the read models again from the log, while the API serves."""
-    from services.api.rebuild import main  # noqa: PLC0415 - see the module's docstring
+    from services.api.read_model.rebuild import main  # noqa: PLC0415 - see the module's docstring
 
     context.exit(main(_beside_up(context, data)))
 
@@ -110,7 +110,7 @@ def rebuild(context: click.Context, data: Path | None) -> None:
 @click.pass_context
 def inspect(context: click.Context, sequence: int, stream: str, data: Path | None) -> None:
     """Show one stored event, such as one that the projector stopped at."""
-    from infra.terminal.inspection import main  # noqa: PLC0415 - see the module's docstring
+    from infra.inspect.stored_event import main  # noqa: PLC0415 - see the module's docstring
 
     context.exit(main(_beside_up(context, data), stream, sequence))
 
@@ -167,7 +167,7 @@ def replay(
     each_token: bool,
 ) -> None:
     """Show what the log holds of a chat, event by event: facts, and answers as they were made."""
-    from infra.terminal.replay import Options, main  # noqa: PLC0415 - see the module's docstring
+    from infra.inspect.replay import Options, main  # noqa: PLC0415 - see the module's docstring
 
     options = Options(chat=chat, follow=follow, speed=speed, as_json=as_json, each_token=each_token)
     context.exit(main(_beside_up(context, data), options))
@@ -204,7 +204,7 @@ def chaos(context: click.Context, minutes: float, seed: int | None, people: int,
 @click.pass_context
 def init(context: click.Context, *, cluster: bool, directory: Path | None) -> None:
     """Write the secrets that `docker compose -f infra/compose.yaml up` asks for: random, once."""
-    from infra.init import DEFAULT_PATH, main  # noqa: PLC0415 - see the module's docstring
+    from infra.deploy.init import DEFAULT_PATH, main  # noqa: PLC0415 - see the module's docstring
 
     context.exit(main(directory or DEFAULT_PATH.parent, cluster=cluster))
 
@@ -277,7 +277,7 @@ def _settings(context: click.Context, **given: Any) -> Settings:  # noqa: ANN401
 
 
 def _beside_up(context: click.Context, data: Path | None) -> Settings:
-    from infra.embedded import with_embedded  # noqa: PLC0415 - see the module's docstring
+    from infra.local.embedded import with_embedded  # noqa: PLC0415 - see the module's docstring
 
     return with_embedded(_settings(context), data, context.obj)
 

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from shared.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError
 from shared.logging import logger
 from shared.metrics import may_scrape
 from shared.settings import Settings

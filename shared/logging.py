@@ -14,8 +14,8 @@ from typing import Any
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from shared import subjects
-from shared.errors import ProviderError, Rejected, UndecodableEvent, UnspoolError
+from shared.domain import subjects
+from shared.domain.errors import ProviderError, Rejected, UndecodableEvent, UnspoolError
 from shared.settings import Settings
 
 _FRAMES_MAX = 40

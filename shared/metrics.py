@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from shared.errors import LogFull, LogUnavailable, SequenceConflict
+from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict
 from shared.settings import Settings
 
 P = ParamSpec("P")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from shared.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError
 
 ENV_PREFIX = "UNSPOOL_"
 CONFIG_VARIABLE = "UNSPOOL_CONFIG"

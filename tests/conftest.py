@@ -7,8 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.servers import NatsProcess, PostgresProcess, new_database, temporary_data
-from tests.system import System
+from tests.support.servers import NatsProcess, PostgresProcess, new_database, temporary_data
+from tests.support.system import System
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what is to run in the background deaf to Ctrl-C, and all that is started from there with it.

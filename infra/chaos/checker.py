@@ -12,7 +12,7 @@ from msgspec import Struct
 from infra.chaos.evidence import Event, Evidence
 from infra.chaos.witness import Finding, Witness
 from services.generator.providers import Prompt, PromptMessage, demo
-from shared.subjects import chat_of
+from shared.domain.subjects import chat_of
 
 ENDS = {
     "answer-completed.v1": "completed",

@@ -8,9 +8,9 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
-from shared import subjects
-from shared.log import EventLog
-from shared.subjects import Sequence
+from shared.domain import subjects
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
 
 Event = dict[str, Any]
 BATCH = 2000

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from infra.chaos.fleet import Process, ServerProcess
 from infra.chaos.schedule import Fault, Kind
 from infra.chaos.stage import Stage
 from infra.chaos.witness import Witness
-from infra.fleet import Process, ServerProcess
 
 KEEPER_SECONDS = 0.2
 LOG_LINES_SHOWN = 4

@@ -8,7 +8,7 @@ from uuid import UUID
 from infra.chaos.replicas import Refused, Replicas
 from infra.chaos.watching import Watcher
 from infra.chaos.witness import Asked, Seen, Witness
-from shared.subjects import ChatId, answer_id
+from shared.domain.subjects import ChatId, answer_id
 
 MODELS = (
     "demo/150x10ms",

@@ -10,13 +10,13 @@ from msgspec import Struct, structs
 from infra.chaos.checker import Checker
 from infra.chaos.evidence import gather
 from infra.chaos.faults import Faults
+from infra.chaos.fleet import temporary_data
 from infra.chaos.people import Person
 from infra.chaos.report import Report
 from infra.chaos.schedule import schedule
 from infra.chaos.stage import Stage, staged
 from infra.chaos.witness import Witness
-from infra.fleet import temporary_data
-from shared.log import EventLog
+from shared.log.event_log import EventLog
 from shared.logging import configure
 from shared.settings import Settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from infra.fleet import Fleet, NatsProcess, PostgresProcess, Process, ServerProcess
+from infra.chaos.fleet import Fleet, NatsProcess, PostgresProcess, Process, ServerProcess
 
 CONFIGURATION = """
 [providers.demo]

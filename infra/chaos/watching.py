@@ -9,8 +9,8 @@ import httpx
 
 from infra.chaos.replicas import Refused, Replicas
 from infra.chaos.witness import Seen, Witness
+from shared.domain.subjects import chat_of
 from shared.sse_decoder import Frame, SseDecoder
-from shared.subjects import chat_of
 
 RECONNECT_SECONDS = 0.05, 1.0
 NOT_FOUND = 404

@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence as Items
 from typing import assert_never
 
-from shared import subjects
-from shared.chat import ChatState
-from shared.events import (
+from shared.domain import subjects
+from shared.domain.chat import ChatState
+from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
     AnswerEnd,

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from infra.transfer.checks import check_fact, is_whole
-from shared import subjects
-from shared.chat import ChatState, evolve
-from shared.errors import UnspoolError
-from shared.events import (
+from shared.domain import subjects
+from shared.domain.chat import ChatState, evolve
+from shared.domain.errors import UnspoolError
+from shared.domain.events import (
     AnswerEvent,
     AnswerRequested,
     ChatCreated,
@@ -23,7 +23,7 @@ from shared.events import (
     decode_fact,
     name_of,
 )
-from shared.subjects import AnswerId, ChatId, Sequence
+from shared.domain.subjects import AnswerId, ChatId, Sequence
 
 BYTES_MAX = 512 * 1024**2
 """Of a whole export: it is held in memory."""

@@ -5,17 +5,17 @@ import sys
 
 from msgspec import structs
 
-from infra.terminal.chat_log import ChatLog
-from infra.terminal.entries import Entry
-from infra.terminal.replay_json import JsonLines
+from infra.inspect.chat_log import ChatLog
+from infra.inspect.entries import Entry
+from infra.inspect.replay_json import JsonLines
 from infra.transfer.redaction import redacted
-from shared import subjects
-from shared.errors import NotFound, UndecodableEvent
-from shared.events import ChatDeleted, encode
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.errors import NotFound, UndecodableEvent
+from shared.domain.events import ChatDeleted, encode
+from shared.domain.subjects import ChatId
+from shared.log.event_log import EventLog
 from shared.logging import configure
 from shared.settings import Settings
-from shared.subjects import ChatId
 
 
 def main(settings: Settings, chat: str, *, redact: bool) -> int:

@@ -15,12 +15,11 @@ from msgspec import structs
 
 from infra.transfer.exported import Exported, read
 from infra.transfer.rewriting import Rewriting
-from services.api.orphans import IMPORTED
-from shared import subjects
-from shared.answer import AnswerState, abandoned, end_fact, evolve
-from shared.append import append_answer_event, append_fact
-from shared.errors import IdConflict, LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
-from shared.events import (
+from services.api.read_model.orphans import IMPORTED
+from shared.domain import subjects
+from shared.domain.answer import AnswerState, abandoned, end_fact, evolve
+from shared.domain.errors import IdConflict, LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
+from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
     AnswerEvent,
@@ -30,11 +29,12 @@ from shared.events import (
     Fact,
     MessageRequested,
 )
-from shared.log import EventLog
+from shared.domain.subjects import AnswerId, ChatId, Sequence
+from shared.log.append import append_answer_event, append_fact
+from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.logging import configure
 from shared.settings import Settings
-from shared.stored import Log
-from shared.subjects import AnswerId, ChatId, Sequence
 
 _WORKER = "import"
 

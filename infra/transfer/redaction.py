@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import structs
 
-from shared.events import AnswerEvent, Content, Fact, Problem, TextPart, ToolCallFragment
+from shared.domain.events import AnswerEvent, Content, Fact, Problem, TextPart, ToolCallFragment
 
 E = TypeVar("E", bound=Fact | AnswerEvent)
 FILLER = "x"

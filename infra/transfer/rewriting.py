@@ -4,8 +4,8 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from shared.events import AnswerEvent, AnswerRequested, Fact, GenerationStarted, MessageRequested
-from shared.subjects import ChatId, Sequence
+from shared.domain.events import AnswerEvent, AnswerRequested, Fact, GenerationStarted, MessageRequested
+from shared.domain.subjects import ChatId, Sequence
 
 F = TypeVar("F", bound=Fact)
 _IDS = ("chat", "message", "answer", "parent")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
-from shared.answer import Asked, end_fact, fold
-from shared.events import AnswerEnd, AnswerEvent, GenerationEnded, GenerationStarted, TokenEmitted
-from shared.subjects import Sequence
+from shared.domain.answer import Asked, end_fact, fold
+from shared.domain.events import AnswerEnd, AnswerEvent, GenerationEnded, GenerationStarted, TokenEmitted
+from shared.domain.subjects import Sequence
 
 _SAME = (
     "text",

@@ -10,8 +10,8 @@ import msgspec
 
 from infra.verify.answer import differences, is_from_its_beginning
 from infra.verify.facts import Facts
-from shared import subjects
-from shared.events import (
+from shared.domain import subjects
+from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
     AnswerEnd,
@@ -23,9 +23,9 @@ from shared.events import (
     decode_answer_event,
     decode_fact,
 )
-from shared.log import EventLog
-from shared.stored import Stored
-from shared.subjects import AnswerId, Sequence
+from shared.domain.subjects import AnswerId, Sequence
+from shared.log.event_log import EventLog
+from shared.log.protocol import Stored
 
 _AT_A_TIME = 8
 

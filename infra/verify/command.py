@@ -9,13 +9,13 @@ from msgspec import structs
 from infra.verify.answers import Answers
 from infra.verify.facts import Facts
 from infra.verify.rows import Rows
-from services.api.projector import GOING
-from shared import subjects
-from shared.errors import NotFound, UnspoolError
-from shared.log import EventLog
+from services.api.read_model.projector import GOING
+from shared.domain import subjects
+from shared.domain.errors import NotFound, UnspoolError
+from shared.domain.subjects import CHATS, ChatId
+from shared.log.event_log import EventLog
 from shared.logging import configure
 from shared.settings import Settings
-from shared.subjects import CHATS, ChatId
 
 
 class PostgresAway(UnspoolError):

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 
-from shared import subjects
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.subjects import CHATS, CHATS_SUBJECTS, ChatId, Sequence
+from shared.log.event_log import EventLog
+from shared.log.protocol import Stored
 from shared.settings import Settings
-from shared.stored import Stored
-from shared.subjects import CHATS, CHATS_SUBJECTS, ChatId, Sequence
 
 
 class Facts:

@@ -12,7 +12,7 @@ import asyncpg
 from msgspec import structs
 
 from infra.verify.facts import Facts
-from services.api.projector import (
+from services.api.read_model.projector import (
     SCHEMA_VERSION,
     Checkpoint,
     ProjectorStopped,
@@ -22,11 +22,11 @@ from services.api.projector import (
     read_checkpoint,
     schema_exists,
 )
-from services.api.rebuild import REBUILD_LOCK
-from services.api.statements import LIVE, statements
-from shared.errors import UnspoolError
-from shared.stored import Position
-from shared.subjects import ChatId, Sequence
+from services.api.read_model.rebuild import REBUILD_LOCK
+from services.api.read_model.statements import LIVE, statements
+from shared.domain.errors import UnspoolError
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.protocol import Position
 
 AGAIN = "unspool_verifying"
 """The schema into which the facts are folded once more."""

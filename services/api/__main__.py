@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import uvicorn
 
 from services.api.app import make_app, running
-from services.api.context import Context
-from services.api.http_protocol import HttpProtocol
-from shared.errors import ConfigurationError, UnspoolError
+from services.api.http.dependencies import Context
+from services.api.http.http_protocol import HttpProtocol
+from shared.domain.errors import ConfigurationError, UnspoolError
 from shared.logging import configure, logger
 from shared.settings import Settings, load
 

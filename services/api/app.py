@@ -9,32 +9,40 @@ import asyncpg
 import msgspec
 from fastapi import FastAPI
 
-from services.api import docs, openapi, problems, routes_answers, routes_chats, routes_events, routes_platform
-from services.api.answer_times import AnswerTimes
-from services.api.body_limit import BodyLimit
-from services.api.catalogue import Catalogue
-from services.api.chat_states import ChatStates
-from services.api.commands import Commands
-from services.api.context import Context
-from services.api.feed import Feed
-from services.api.hot_log import HotLog
-from services.api.leftovers import Leftovers
-from services.api.orphans import Orphans
-from services.api.pool import make_pool
-from services.api.projector import GOING, Projector, migrate
+from services.api.commands.catalogue import Catalogue
+from services.api.commands.chat_states import ChatStates
+from services.api.commands.handler import Commands
+from services.api.commands.purge import Leftovers
+from services.api.http import problems, routes_answers, routes_chats, routes_events, routes_platform
+from services.api.http.body_limit import BodyLimit
+from services.api.http.dependencies import Context
+from services.api.http.openapi import document, swagger_ui
+from services.api.http.request_metrics import RequestMetrics
+from services.api.read_model.orphans import Orphans
+from services.api.read_model.pool import make_pool
+from services.api.read_model.projector import GOING, Projector, migrate
+from services.api.read_model.queries import Reads
+from services.api.read_model.rebuild import renewal
 from services.api.readings import Readings
-from services.api.reads import Reads
-from services.api.rebuild import renewal
-from services.api.request_metrics import RequestMetrics
-from services.api.streams import Streams
-from shared import subjects
-from shared.events import AnswerCancelled, AnswerCompleted, AnswerFailed, ChatDeleted, Fact, decode_fact
-from shared.follower import Follower
-from shared.log import EventLog
+from services.api.streaming.answer_times import AnswerTimes
+from services.api.streaming.feed import Feed
+from services.api.streaming.hot_log import HotLog
+from services.api.streaming.streams import Streams
+from shared.domain import subjects
+from shared.domain.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerFailed,
+    ChatDeleted,
+    Fact,
+    decode_fact,
+)
+from shared.domain.subjects import AnswerId
+from shared.log.event_log import EventLog
+from shared.log.follower import Follower
+from shared.log.protocol import Stored
 from shared.logging import logger
 from shared.settings import Settings
-from shared.stored import Stored
-from shared.subjects import AnswerId
 from shared.tasks import cancelled
 
 log = logger(__name__)
@@ -52,8 +60,8 @@ def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
     )
     app.state.context = here
     problems.install(app)
-    openapi.install(app, settings)
-    docs.install(app)
+    document.install(app, settings)
+    swagger_ui.install(app)
     for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)

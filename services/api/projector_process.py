@@ -8,14 +8,14 @@ import sys
 from prometheus_client import REGISTRY
 
 from services.api import metrics
-from services.api.pool import make_pool
-from services.api.projector import Projector
-from services.api.rebuild import renewal
-from shared import subjects
-from shared.errors import UnspoolError
-from shared.follower import Follower
+from services.api.read_model.pool import make_pool
+from services.api.read_model.projector import Projector
+from services.api.read_model.rebuild import renewal
+from shared.domain import subjects
+from shared.domain.errors import UnspoolError
 from shared.health_port import HealthPort
-from shared.log import EventLog
+from shared.log.event_log import EventLog
+from shared.log.follower import Follower
 from shared.logging import configure
 from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings

@@ -10,18 +10,18 @@ import time
 from collections.abc import Awaitable, Callable
 
 from services.api import metrics
-from services.api.hot_log import HotLog
-from services.api.projector import Projector
-from services.api.reads import ReadModelUnavailable, Reads
-from services.api.streams import Streams
-from shared import subjects
-from shared.errors import LogUnavailable
-from shared.follower import Follower
-from shared.log import EventLog
+from services.api.read_model.projector import Projector
+from services.api.read_model.queries import ReadModelUnavailable, Reads
+from services.api.streaming.hot_log import HotLog
+from services.api.streaming.streams import Streams
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
+from shared.log.follower import Follower
+from shared.log.queue import Queue
 from shared.metrics import LOG_CONNECTED
-from shared.queue import Queue
 from shared.settings import Settings
-from shared.subjects import Sequence
 
 _EVERY_SECONDS = 1.0
 _PART_SECONDS = 1.0

@@ -9,9 +9,9 @@ import sys
 from services.generator import metrics
 from services.generator.providers.registry import configured
 from services.generator.worker import Worker
-from shared.errors import UnspoolError
+from shared.domain.errors import UnspoolError
 from shared.health_port import HealthPort
-from shared.log import EventLog
+from shared.log.event_log import EventLog
 from shared.logging import configure, logger
 from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings, load

@@ -1,9 +1,9 @@
 """Whether an answer is still asked for: a log that lost its tail may have lost the question with it."""
 
-from shared import subjects
-from shared.events import AnswerRequest, AnswerRequested, MessageRequested, decode_fact
-from shared.stored import Log
-from shared.subjects import Sequence
+from shared.domain import subjects
+from shared.domain.events import AnswerRequest, AnswerRequested, MessageRequested, decode_fact
+from shared.domain.subjects import Sequence
+from shared.log.protocol import Log
 
 
 async def asked_at(log: Log, request: AnswerRequest, sequence: Sequence) -> Sequence:

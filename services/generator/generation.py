@@ -11,17 +11,16 @@ from typing import assert_never
 from services.generator import metrics
 from services.generator import prompt as prompts
 from services.generator.asked import asked_at
-from services.generator.copying import Copy
 from services.generator.problems import INTERNAL, problem_of
 from services.generator.providers import Finished
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import opened
+from services.generator.relay import Copy
 from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
 from services.generator.writer import AnswerWriter
-from shared import subjects
-from shared.answer import end_fact
-from shared.append import append_fact
-from shared.errors import (
+from shared.domain import subjects
+from shared.domain.answer import end_fact
+from shared.domain.errors import (
     ChatGone,
     ProviderError,
     ProviderInterrupted,
@@ -29,7 +28,7 @@ from shared.errors import (
     SequenceConflict,
     TailLost,
 )
-from shared.events import (
+from shared.domain.events import (
     AnswerRequest,
     Fact,
     GenerationEnded,
@@ -41,10 +40,11 @@ from shared.events import (
     Usage,
     decode_fact,
 )
+from shared.domain.subjects import Sequence
+from shared.log.append import append_fact
+from shared.log.protocol import Log
 from shared.logging import bind, logger
 from shared.settings import Settings
-from shared.stored import Log
-from shared.subjects import Sequence
 
 log = logger(__name__)
 

@@ -6,9 +6,9 @@ from typing import TypeVar
 from prometheus_client import Counter, Gauge, Histogram
 
 from services.generator.takeover import Generate, Plan, WriteFact
-from shared.answer import AnswerState
-from shared.errors import ProviderError
-from shared.events import GenerationEnded, Outcome
+from shared.domain.answer import AnswerState
+from shared.domain.errors import ProviderError
+from shared.domain.events import GenerationEnded, Outcome
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """Why an answer failed, in the words that its reader gets."""
 
-from shared.errors import ProviderError
-from shared.events import Problem
+from shared.domain.errors import ProviderError
+from shared.domain.events import Problem
 
 INTERNAL = Problem(
     code="internal",

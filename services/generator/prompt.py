@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from services.generator.providers import Prompt, PromptMessage
-from shared.events import (
+from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
     AnswerFailed,

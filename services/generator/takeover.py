@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from shared.answer import AnswerState
-from shared.events import (
+from shared.domain.answer import AnswerState
+from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
     AnswerFailed,
@@ -20,7 +20,7 @@ from shared.events import (
     Outcome,
     Problem,
 )
-from shared.subjects import Attempt
+from shared.domain.subjects import Attempt
 
 
 class Settled(Struct, frozen=True):

@@ -11,14 +11,14 @@ from services.generator.prompt import text_of
 from services.generator.providers import Prompt, PromptMessage, TextDelta
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import opened
-from shared import subjects
-from shared.append import append_fact
-from shared.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
-from shared.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated, decode_fact
-from shared.log import Delivery, EventLog
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
+from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated, decode_fact
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.append import append_fact
+from shared.log.event_log import Delivery, EventLog
 from shared.logging import bind, logger
 from shared.settings import Settings
-from shared.subjects import ChatId, Sequence
 
 log = logger(__name__)
 

@@ -14,15 +14,22 @@ from services.generator import metrics
 from services.generator.generation import Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
 from services.generator.titles import Titles
-from shared import subjects
-from shared.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
-from shared.events import AnswerRequested, CancelRequested, ChatDeleted, MessageRequested, decode_fact, encode
-from shared.follower import Follower
-from shared.log import Delivery, EventLog
+from shared.domain import subjects
+from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
+from shared.domain.events import (
+    AnswerRequested,
+    CancelRequested,
+    ChatDeleted,
+    MessageRequested,
+    decode_fact,
+    encode,
+)
+from shared.domain.subjects import AnswerId
+from shared.log.event_log import Delivery, EventLog
+from shared.log.follower import Follower
+from shared.log.protocol import Stored
 from shared.logging import bind, logger
 from shared.settings import Settings
-from shared.stored import Stored
-from shared.subjects import AnswerId
 from shared.tasks import cancelled
 
 log = logger(__name__)

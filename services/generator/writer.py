@@ -7,14 +7,14 @@ trip when all is calm, and events grow, instead of queues, when it is not.
 import asyncio
 
 from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolCallDelta
-from shared import subjects
-from shared.answer import AnswerState, evolve
-from shared.append import append_answer_event
-from shared.errors import ChatGone, SequenceConflict, TailLost
-from shared.events import AnswerEvent, TokenEmitted, decode_answer_event
+from shared.domain import subjects
+from shared.domain.answer import AnswerState, evolve
+from shared.domain.errors import ChatGone, SequenceConflict, TailLost
+from shared.domain.events import AnswerEvent, TokenEmitted, decode_answer_event
+from shared.domain.subjects import AnswerId, Index, Sequence
+from shared.log.append import append_answer_event
+from shared.log.protocol import Log
 from shared.logging import logger
-from shared.stored import Log
-from shared.subjects import AnswerId, Index, Sequence
 
 log = logger(__name__)
 

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from shared.errors import UnspoolError
+from shared.domain.errors import UnspoolError
 
 
 class ClientError(UnspoolError):

@@ -10,7 +10,7 @@ import msgspec
 
 from shared.client.errors import ProblemDocument, Refused, Unreachable, refusal
 from shared.client.patience import Backoff, Patience, retry_after_seconds
-from shared.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError
 
 TRY_AGAIN = frozenset({408, 425, 429, 502, 503, 504})
 """A server that says one of these did not do what it was asked, or cannot know; our calls may be repeated."""

@@ -7,11 +7,11 @@ import asyncio
 import sys
 import time
 
-from tests.provider_scripts import Step, openai_events, stream
-from tests.reading import Reader, at_index
-from tests.scripted_provider import ScriptedProvider
-from tests.servers import NatsProcess, PostgresProcess, temporary_data
-from tests.system import System
+from tests.support.provider_scripts import Step, openai_events, stream
+from tests.support.reading import Reader, at_index
+from tests.support.scripted_provider import ScriptedProvider
+from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
+from tests.support.system import System
 
 CONFIG = '[providers.p]\nkind = "openai"\nbase_url = "{url}"\nmodels = ["m"]\n'
 RUNS = 200

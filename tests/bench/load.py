@@ -13,9 +13,9 @@ import httpx
 import psutil
 from msgspec import Struct
 
-from tests.reading import Reader, at_index
-from tests.servers import NatsProcess, PostgresProcess, temporary_data
-from tests.system import Client, System
+from tests.support.reading import Reader, at_index
+from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
+from tests.support.system import Client, System
 
 ANSWERS = 100
 TOKENS, PACE_MILLISECONDS = 200, 20

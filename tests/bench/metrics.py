@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.api import metrics as api
-from services.api.answer_times import AnswerTimes
-from services.api.request_metrics import RequestMetrics
-from shared.events import TokenEmitted, encode
+from services.api.http.request_metrics import RequestMetrics
+from services.api.streaming.answer_times import AnswerTimes
+from shared.domain.events import TokenEmitted, encode
+from shared.domain.subjects import Attempt, Index, Sequence
+from shared.log.protocol import Stored
 from shared.metrics import append
-from shared.stored import Stored
-from shared.subjects import Attempt, Index, Sequence
 
 STEPS = 100_000
 

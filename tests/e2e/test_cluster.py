@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.answers import QUESTION, text_of
-from tests.containers import Containers, follow, reached, skip_without_engine
-from tests.reading import Reader
+from tests.support.answers import QUESTION, text_of
+from tests.support.containers import Containers, follow, reached, skip_without_engine
+from tests.support.reading import Reader
 
 pytestmark = pytest.mark.timeout(420)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.answers import QUESTION, text_of
-from tests.containers import INFRA, Containers, environment, follow, reached, skip_without_engine
-from tests.reading import Reader
-from tests.system import ROOT
+from tests.support.answers import QUESTION, text_of
+from tests.support.containers import INFRA, Containers, environment, follow, reached, skip_without_engine
+from tests.support.reading import Reader
+from tests.support.system import ROOT
 
 pytestmark = pytest.mark.timeout(420)  # the first build takes minutes
 

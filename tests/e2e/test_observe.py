@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.answers import QUESTION
-from tests.containers import INFRA, Containers, follow, skip_without_engine
-from tests.scraping import Prometheus
+from tests.support.answers import QUESTION
+from tests.support.containers import INFRA, Containers, follow, skip_without_engine
+from tests.support.scraping import Prometheus
 
 pytestmark = pytest.mark.timeout(420)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import ROOT, free_port
+from tests.support.system import ROOT, free_port
 
 UP_SECONDS = 100
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import NatsProcess, PostgresProcess
+from tests.support.servers import NatsProcess, PostgresProcess
 
 
 @pytest.fixture

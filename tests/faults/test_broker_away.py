@@ -8,9 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.answers import Follower, asked, events_of, log_of, text_of
-from tests.servers import NatsProcess
-from tests.system import System
+from tests.support.answers import Follower, asked, events_of, log_of, text_of
+from tests.support.servers import NatsProcess
+from tests.support.system import System
 
 MODELS = ("demo/500x10ms", "demo/300x20ms", "plain/400x10ms", "plain/200x30ms")
 AWAY_SECONDS = 8.0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from shared import subjects
-from tests.answers import Follower, asked, events_of, log_of, text_of
-from tests.nats_cluster import NatsCluster
-from tests.system import System
+from shared.domain import subjects
+from tests.support.answers import Follower, asked, events_of, log_of, text_of
+from tests.support.nats_cluster import NatsCluster
+from tests.support.system import System
 
 pytestmark = pytest.mark.timeout(240)
 

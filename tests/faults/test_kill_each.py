@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from services.generator.providers import Prompt, PromptMessage, demo
-from tests.reading import Reader, at_index
-from tests.servers import NatsProcess, PostgresProcess
-from tests.system import System
+from tests.support.reading import Reader, at_index
+from tests.support.servers import NatsProcess, PostgresProcess
+from tests.support.system import System
 
 MODEL = "300x10ms"
 QUESTION = "What outlives a process?"

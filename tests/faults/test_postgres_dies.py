@@ -6,14 +6,14 @@ from pathlib import Path
 import asyncpg
 from msgspec import structs
 
-from services.api.pool import make_pool
-from services.api.projector import migrate
-from services.api.reads import ReadModelUnavailable, Reads
+from services.api.read_model.pool import make_pool
+from services.api.read_model.projector import migrate
+from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.settings import Settings
-from tests import examples
-from tests.reading import Reader
-from tests.servers import NatsProcess, PostgresProcess
-from tests.system import System
+from tests.support import examples
+from tests.support.reading import Reader
+from tests.support.servers import NatsProcess, PostgresProcess
+from tests.support.system import System
 
 READERS = 30
 DEATHS = 10

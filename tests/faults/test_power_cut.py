@@ -16,10 +16,10 @@ import asyncpg
 import httpx
 import pytest
 
-from shared.events import TokenEmitted
-from tests.answers import QUESTION, Follower, asked, events_of, log_of, state_of, text_of
-from tests.servers import NatsProcess
-from tests.system import ROOT, System
+from shared.domain.events import TokenEmitted
+from tests.support.answers import QUESTION, Follower, asked, events_of, log_of, state_of, text_of
+from tests.support.servers import NatsProcess
+from tests.support.system import ROOT, System
 
 LONG = ("demo/700x10ms", "plain/400x20ms")
 SHORT = "demo/100x10ms"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.answers import Follower, asked, events_of, log_of, text_of
-from tests.servers import NatsProcess
-from tests.system import System
+from tests.support.answers import Follower, asked, events_of, log_of, text_of
+from tests.support.servers import NatsProcess
+from tests.support.system import System
 
 MODELS = ("demo/400x20ms", "demo/700x10ms", "demo/250x30ms")
 READERS = 2

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.events import AnswerEvent, GenerationStarted, TokenEmitted
-from shared.log import EventLog
-from shared.subjects import Attempt
-from tests.answers import Follower, asked, events_of, log_of, state_of, text_of
-from tests.servers import NatsProcess
-from tests.system import Process, System
+from shared.domain.events import AnswerEvent, GenerationStarted, TokenEmitted
+from shared.domain.subjects import Attempt
+from shared.log.event_log import EventLog
+from tests.support.answers import Follower, asked, events_of, log_of, state_of, text_of
+from tests.support.servers import NatsProcess
+from tests.support.system import Process, System
 
 ACK_WAIT_SECONDS = 1.0
 TIMES = 3

@@ -7,15 +7,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.api import examples, problems
 from services.api.app import make_app
-from shared import subjects
-from shared.log import EventLog
+from services.api.http import problems
+from services.api.http.openapi import examples
+from shared.domain import subjects
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import Sequence
-from tests.scraping import Scrape
-from tests.servers import temporary_data
-from tests.system import Client, System
+from tests.support.scraping import Scrape
+from tests.support.servers import temporary_data
+from tests.support.system import Client, System
 
 KEY = "a key of ours"
 ROUTES = [

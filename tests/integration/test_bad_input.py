@@ -11,15 +11,15 @@ import httpx
 import pytest
 from msgspec import Struct
 
-from services.api.http_protocol import HEAD_MAX_BYTES
-from services.api.json_body import DEPTH_MAX
-from shared import subjects
-from shared.log import EventLog
+from services.api.http.http_protocol import HEAD_MAX_BYTES
+from services.api.http.json_body import DEPTH_MAX
+from shared.domain import subjects
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.bad_requests import ANSWER, CASES, CHAT, CHATS, MESSAGES, STREAM, Bad
-from tests.reading import Reader
-from tests.servers import NatsProcess, PostgresProcess, new_database, temporary_data
-from tests.system import Client, System
+from tests.support.bad_requests import ANSWER, CASES, CHAT, CHATS, MESSAGES, STREAM, Bad
+from tests.support.reading import Reader
+from tests.support.servers import NatsProcess, PostgresProcess, new_database, temporary_data
+from tests.support.system import Client, System
 
 _CHUNK_BYTES = 64 * 1024
 _ANSWER_SECONDS = 10

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tests.integration.test_up import READY, Up
-from tests.reading import Reader
-from tests.terminal import run
+from tests.support.reading import Reader
+from tests.support.terminal import run
 
 
 async def test_every_command_finds_the_servers_of_up(data_directory: Path) -> None:

@@ -6,14 +6,14 @@ from uuid import uuid4
 
 import pytest
 
-from shared import subjects
-from shared.append import append_fact
-from shared.events import ChatDeleted, encode
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import ChatDeleted, encode
+from shared.log.append import append_fact
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests import examples
-from tests.reading import Reader, at_index
-from tests.system import Client, System
+from tests.support import examples
+from tests.support.reading import Reader, at_index
+from tests.support.system import Client, System
 
 
 def chat_of(asked: dict[str, str]) -> str:

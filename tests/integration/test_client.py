@@ -27,10 +27,20 @@ from shared.client import (
     Unauthorized,
     Unreachable,
 )
-from tests import streams
-from tests.misbehaving import ANSWER, SOON, Act, Misbehaving, client_of, hang_up, respond, stream, then_silent
-from tests.streams import KEEP_ALIVE, RETRY_AT_ONCE, done, reset, snapshot, started, token
-from tests.system import System, free_port
+from tests.support import streams
+from tests.support.misbehaving import (
+    ANSWER,
+    SOON,
+    Act,
+    Misbehaving,
+    client_of,
+    hang_up,
+    respond,
+    stream,
+    then_silent,
+)
+from tests.support.streams import KEEP_ALIVE, RETRY_AT_ONCE, done, reset, snapshot, started, token
+from tests.support.system import System, free_port
 
 
 async def events_of(client: Client, after: str | None = None, **options: Any) -> list[StreamEvent]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.reading import Reader
-from tests.system import System
+from tests.support.reading import Reader
+from tests.support.system import System
 
 PACKAGE = "eventsource@4.0.0"
 SCRIPT = """

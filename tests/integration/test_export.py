@@ -9,18 +9,18 @@ from uuid import uuid4
 
 import pytest
 
-from shared import subjects
-from shared.answer import fold
-from shared.append import append_fact
-from shared.events import AnswerFailed, GenerationStarted, decode_answer_event, decode_fact
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.answer import fold
+from shared.domain.events import AnswerFailed, GenerationStarted, decode_answer_event, decode_fact
+from shared.domain.subjects import CHATS, AnswerId, ChatId, Sequence
+from shared.log.append import append_fact
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import CHATS, AnswerId, ChatId, Sequence
-from tests import examples
-from tests.reading import Reader, at_index
-from tests.servers import NatsProcess
-from tests.system import Client, System
-from tests.terminal import run
+from tests.support import examples
+from tests.support.reading import Reader, at_index
+from tests.support.servers import NatsProcess
+from tests.support.system import Client, System
+from tests.support.terminal import run
 
 SYSTEM = "Be brief.\nBe kind."
 QUESTION = "Why is the\n  sky blue? 空は?"

@@ -6,8 +6,8 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from tests.reading import Reader
-from tests.system import Client, System
+from tests.support.reading import Reader
+from tests.support.system import Client, System
 
 Event = tuple[str, dict[str, Any], str | None]
 

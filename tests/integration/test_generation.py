@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.provider_scripts import Step, openai, openai_events, status, stream
-from tests.reading import Reader, at_index
-from tests.scripted_provider import ScriptedProvider
-from tests.servers import NatsProcess, PostgresProcess, temporary_data
-from tests.system import Client, System
+from tests.support.provider_scripts import Step, openai, openai_events, status, stream
+from tests.support.reading import Reader, at_index
+from tests.support.scripted_provider import ScriptedProvider
+from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
+from tests.support.system import Client, System
 
 CONFIG = """
 [providers.plain]

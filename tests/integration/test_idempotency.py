@@ -12,13 +12,13 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from shared import subjects
-from shared.events import CatalogueAnnounced, encode
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import CatalogueAnnounced, encode
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import Sequence
-from tests.reading import Reader
-from tests.system import Client, System
+from tests.support.reading import Reader
+from tests.support.system import Client, System
 
 SLOW = "demo/200x20ms"
 CALLS = 6

@@ -7,13 +7,13 @@ import pytest
 
 from infra.transfer.exported import Exported, Told
 from infra.transfer.importing import Import, ImportStopped
-from shared import subjects
-from shared.append import append_fact
-from shared.events import AnswerEvent, Fact
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import AnswerEvent, Fact
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.append import append_fact
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import ChatId, Sequence
-from tests import examples
+from tests.support import examples
 
 FACTS: list[Fact] = [examples.chat_created(), examples.message_requested(1), examples.answer_completed(1)]
 TOKENS: list[AnswerEvent] = [examples.started(), examples.token(1), examples.ended()]

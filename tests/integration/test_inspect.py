@@ -5,13 +5,13 @@ from uuid import uuid4
 
 import pytest
 
-from shared import subjects
-from shared.events import encode, name_of
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import encode, name_of
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import ChatId, Sequence
-from tests import examples
-from tests.terminal import run
+from tests.support import examples
+from tests.support.terminal import run
 
 
 @pytest.fixture

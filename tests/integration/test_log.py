@@ -1,4 +1,4 @@
-"""What `shared/log.py` says of JetStream, held against a real one."""
+"""What `shared/log/event_log.py` says of JetStream, held against a real one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,16 +7,16 @@ from uuid import uuid4
 
 import pytest
 
-from shared import subjects
-from shared.append import append_answer_event, append_fact
-from shared.errors import LogUnavailable, SequenceConflict, TailLost
-from shared.events import decode_fact, encode, name_of
-from shared.follower import Follower
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable, SequenceConflict, TailLost
+from shared.domain.events import decode_fact, encode, name_of
+from shared.domain.subjects import AnswerId, ChatId, Sequence
+from shared.log.append import append_answer_event, append_fact
+from shared.log.event_log import EventLog
+from shared.log.follower import Follower
+from shared.log.protocol import Stored
 from shared.settings import Settings
-from shared.stored import Stored
-from shared.subjects import AnswerId, ChatId, Sequence
-from tests import examples
+from tests.support import examples
 
 NOTHING = Sequence(0)
 

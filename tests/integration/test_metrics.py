@@ -10,12 +10,12 @@ import pytest
 
 from shared.metrics import may_scrape
 from shared.settings import Settings
-from tests.provider_scripts import openai, openai_events, status, stream
-from tests.reading import Reader, at_index
-from tests.scraping import Scrape
-from tests.scripted_provider import ScriptedProvider
-from tests.servers import NatsProcess, PostgresProcess, temporary_data
-from tests.system import Client, System
+from tests.support.provider_scripts import openai, openai_events, status, stream
+from tests.support.reading import Reader, at_index
+from tests.support.scraping import Scrape
+from tests.support.scripted_provider import ScriptedProvider
+from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
+from tests.support.system import Client, System
 
 CONFIG = """
 [providers.demo]

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from infra.fleet import PostgresProcess
-from services.api import examples, problems
+from infra.chaos.fleet import PostgresProcess
 from services.api.app import make_app
+from services.api.http import problems
+from services.api.http.openapi import examples
 from shared.settings import Settings
-from tests.reading import Reader
-from tests.servers import NatsProcess, new_database, temporary_data
-from tests.system import Client, System
+from tests.support.reading import Reader
+from tests.support.servers import NatsProcess, new_database, temporary_data
+from tests.support.system import Client, System
 
 DOCUMENT = make_app(Settings()).openapi()
 METHODS = {"get", "post", "put", "patch", "delete"}

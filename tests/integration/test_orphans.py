@@ -3,12 +3,12 @@
 import asyncio
 from pathlib import Path
 
-from shared import subjects
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.reading import Reader
-from tests.servers import NatsProcess
-from tests.system import Client, System
+from tests.support.reading import Reader
+from tests.support.servers import NatsProcess
+from tests.support.system import Client, System
 
 
 async def test_an_answer_whose_request_vanished_from_the_queue_ends_as_failed_and_can_be_asked_for_again(

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.api.projector import (
+from services.api.read_model.projector import (
     SCHEMA_VERSION,
     Checkpoint,
     CheckpointMoved,
@@ -21,14 +21,14 @@ from services.api.projector import (
     migrate,
     read_checkpoint,
 )
-from services.api.reads import Reads
-from services.api.statements import LIVE, statements
-from shared.chat import ChatState
+from services.api.read_model.queries import Reads
+from services.api.read_model.statements import LIVE, statements
+from shared.domain.chat import ChatState
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.protocol import Stored
 from shared.settings import Settings
-from shared.stored import Stored
-from shared.subjects import ChatId, Sequence
-from tests import examples
-from tests.histories import History, histories
+from tests.support import examples
+from tests.support.histories import History, histories
 
 CREATED = "the log of this test"
 

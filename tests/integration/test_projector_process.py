@@ -10,15 +10,15 @@ from uuid import uuid4
 
 import httpx
 
-from shared import subjects
-from shared.events import encode, name_of
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import encode, name_of
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import ChatId, Sequence
-from tests import examples
-from tests.scraping import Scrape
-from tests.servers import NatsProcess, free_port
-from tests.system import ROOT
+from tests.support import examples
+from tests.support.scraping import Scrape
+from tests.support.servers import NatsProcess, free_port
+from tests.support.system import ROOT
 
 KEY = "of-metrics"
 SECONDS = 30.0

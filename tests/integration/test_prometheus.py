@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.reading import Reader
-from tests.scraping import Prometheus
-from tests.servers import NatsProcess, PostgresProcess, free_port, temporary_data
-from tests.system import ROOT, Client, System
+from tests.support.reading import Reader
+from tests.support.scraping import Prometheus
+from tests.support.servers import NatsProcess, PostgresProcess, free_port, temporary_data
+from tests.support.system import ROOT, Client, System
 
 FILES = ROOT / "infra" / "prometheus"
 DASHBOARD = ROOT / "infra" / "grafana" / "unspool.json"

@@ -7,11 +7,11 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from services.api.rebuild import rebuild_once
-from services.api.statements import LIVE
+from services.api.read_model.rebuild import rebuild_once
+from services.api.read_model.statements import LIVE
 from shared.settings import Settings
-from tests.reading import Reader
-from tests.system import Client, System
+from tests.support.reading import Reader
+from tests.support.system import Client, System
 
 TABLES = ("chats", "messages")
 

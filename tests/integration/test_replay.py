@@ -9,19 +9,19 @@ from uuid import uuid4
 
 import pytest
 
-from infra.terminal.chat_log import ChatLog
-from infra.terminal.entries import Entry
-from infra.terminal.replay_lines import EXPIRED
-from shared import subjects
+from infra.inspect.chat_log import ChatLog
+from infra.inspect.entries import Entry
+from infra.inspect.replay_lines import EXPIRED
 from shared.client import Client
-from shared.events import AnswerCompleted, GenerationEnded, TokenEmitted, encode, name_of
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import AnswerCompleted, GenerationEnded, TokenEmitted, encode, name_of
+from shared.domain.subjects import ChatId, Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import ChatId, Sequence
-from tests import examples
-from tests.servers import NatsProcess
-from tests.system import System, free_port
-from tests.terminal import CTRL_C, Terminal, ask, run
+from tests.support import examples
+from tests.support.servers import NatsProcess
+from tests.support.system import System, free_port
+from tests.support.terminal import CTRL_C, Terminal, ask, run
 
 
 @asynccontextmanager

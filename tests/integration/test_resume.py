@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.api import sse
-from shared import subjects
-from shared.events import decode_answer_event
-from shared.log import EventLog
+from services.api.streaming import sse
+from shared.domain import subjects
+from shared.domain.events import decode_answer_event
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import Sequence
-from tests.reading import Reader, at_index
-from tests.system import Client, System
+from tests.support.reading import Reader, at_index
+from tests.support.system import Client, System
 
 
 async def test_ask_stream_drop_resume_on_another_replica_and_read_back(system: System) -> None:

@@ -7,13 +7,13 @@ import json
 import sys
 from typing import Any
 
-from infra.fleet import PostgresProcess
-from services.api import examples
+from infra.chaos.fleet import PostgresProcess
 from services.api.app import make_app
+from services.api.http.openapi import examples
 from shared.settings import Settings
-from tests.reading import Reader
-from tests.servers import NatsProcess, new_database, temporary_data
-from tests.system import ROOT, System
+from tests.support.reading import Reader
+from tests.support.servers import NatsProcess, new_database, temporary_data
+from tests.support.system import ROOT, System
 
 
 def strict(document: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.servers import NatsProcess, PostgresProcess, ServerProcess
+from tests.support.servers import NatsProcess, PostgresProcess, ServerProcess
 
 
 async def _rows(url: str) -> list[str]:

@@ -8,9 +8,9 @@ import pytest
 
 from infra.terminal.telling import BEGUN_ANEW, RECONNECTING
 from shared.client import Client
-from tests.servers import NatsProcess
-from tests.system import System
-from tests.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, ask, run
+from tests.support.servers import NatsProcess
+from tests.support.system import System
+from tests.support.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, ask, run
 
 HELLO = "help says what there is"
 

@@ -3,11 +3,11 @@
 import asyncio
 from pathlib import Path
 
-from tests.provider_scripts import Script, openai, status
-from tests.reading import Reader
-from tests.scripted_provider import Request, ScriptedProvider
-from tests.servers import NatsProcess
-from tests.system import Client, System
+from tests.support.provider_scripts import Script, openai, status
+from tests.support.reading import Reader
+from tests.support.scripted_provider import Request, ScriptedProvider
+from tests.support.servers import NatsProcess
+from tests.support.system import Client, System
 
 CONFIG = '[providers.p]\nkind = "openai"\nbase_url = "{url}"\nmodels = ["m"]\n'
 QUESTION = "why is the sea salt"

@@ -17,10 +17,10 @@ import httpx
 import psutil
 import pytest
 
-from infra.processes import is_alive
-from tests.reading import Reader
-from tests.servers import free_port, temporary_data
-from tests.system import Client
+from infra.local.processes import is_alive
+from tests.support.reading import Reader
+from tests.support.servers import free_port, temporary_data
+from tests.support.system import Client
 
 UNSPOOL = Path(__file__).parents[2] / "unspool"
 READY = "Unspool is ready: "

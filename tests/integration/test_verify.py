@@ -7,16 +7,16 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from shared import subjects
-from shared.events import encode
-from shared.log import EventLog
+from shared.domain import subjects
+from shared.domain.events import encode
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import Sequence
-from tests import examples
-from tests.reading import Reader, at_index
-from tests.servers import NatsProcess
-from tests.system import Client, System
-from tests.terminal import run
+from tests.support import examples
+from tests.support.reading import Reader, at_index
+from tests.support.servers import NatsProcess
+from tests.support.system import Client, System
+from tests.support.terminal import run
 
 
 class Verified:

@@ -6,10 +6,10 @@ Everything here happens at one moment of virtual time, at the leader. What the n
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from shared import subjects
-from shared.errors import SequenceConflict
-from shared.stored import Position, Stored
-from shared.subjects import Sequence
+from shared.domain import subjects
+from shared.domain.errors import SequenceConflict
+from shared.domain.subjects import Sequence
+from shared.log.protocol import Position, Stored
 from tests.simulation.consumers import PullConsumer, PushConsumer
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.storage import Stream

@@ -5,12 +5,12 @@ The checker sees the broker's own truth, which no process of the simulation does
 
 from collections.abc import Callable
 
-from services.api.reads import _state as state_of_rows
-from shared import subjects
-from shared.answer import AnswerState, end_fact, evolve
-from shared.chat import ChatState
-from shared.chat import evolve as evolve_chat
-from shared.events import (
+from services.api.read_model.queries import _state as state_of_rows
+from shared.domain import subjects
+from shared.domain.answer import AnswerState, end_fact, evolve
+from shared.domain.chat import ChatState
+from shared.domain.chat import evolve as evolve_chat
+from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
     AnswerEnd,
@@ -28,8 +28,8 @@ from shared.events import (
     decode_answer_event,
     decode_fact,
 )
-from shared.stored import Stored
-from shared.subjects import AnswerId, ChatId, Sequence
+from shared.domain.subjects import AnswerId, ChatId, Sequence
+from shared.log.protocol import Stored
 from tests.simulation import provider
 from tests.simulation.broker import Broker
 from tests.simulation.loop import Process

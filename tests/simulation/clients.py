@@ -4,9 +4,7 @@ import asyncio
 import random
 from typing import Any
 
-from shared import subjects
-from shared.chat import ChatState
-from shared.decisions import (
+from services.api.commands.decisions import (
     ChangeChat,
     Command,
     CreateChat,
@@ -15,13 +13,15 @@ from shared.decisions import (
     RequestCancel,
     RequestMessage,
 )
-from shared.errors import AnswerInProgress, NotFound, Rejected
-from shared.events import TextPart
-from shared.subjects import AnswerId, ChatId
-from tests import examples
+from shared.domain import subjects
+from shared.domain.chat import ChatState
+from shared.domain.errors import AnswerInProgress, NotFound, Rejected
+from shared.domain.events import TextPart
+from shared.domain.subjects import AnswerId, ChatId
 from tests.simulation import provider
 from tests.simulation.processes import SimApi
 from tests.simulation.readers import Shown, read
+from tests.support import examples
 
 OWNER = examples.OWNER
 _PATIENCE_SECONDS = 8.0

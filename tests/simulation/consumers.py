@@ -7,8 +7,8 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from shared.stored import PushFeed, Stored
-from shared.subjects import Sequence
+from shared.domain.subjects import Sequence
+from shared.log.protocol import PushFeed, Stored
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.storage import Stream, matches
 

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from shared import subjects
-from shared.errors import LogUnavailable
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable
+from shared.domain.subjects import Sequence
+from shared.log.protocol import Position, PushFeed, Stored
 from shared.settings import Settings
-from shared.stored import Position, PushFeed, Stored
-from shared.subjects import Sequence
 from tests.simulation.broker import Broker
 from tests.simulation.consumers import Pull, PullConsumer, PushConsumer
 from tests.simulation.loop import Process

@@ -5,25 +5,26 @@ from typing import Any
 
 import pytest
 
-from services.api import projector
-from services.api.hot_log import HotAnswer
-from services.api.projections import project
-from services.api.projector import Checkpoint, _decoded, mark_of
-from services.api.sse import Cursor
-from services.api.statements import statements
+from services.api.read_model import projector
+from services.api.read_model.projections import project
+from services.api.read_model.projector import Checkpoint, _decoded, mark_of
+from services.api.read_model.statements import statements
+from services.api.streaming.hot_log import HotAnswer
+from services.api.streaming.sse import Cursor
 from services.generator.generation import Generation
 from services.generator.worker import Worker
 from services.generator.writer import AnswerWriter
-from shared import append, subjects
-from shared.answer import end_fact
-from shared.append import append_answer_event
-from shared.errors import SequenceConflict, TailLost
-from shared.events import AnswerEvent, GenerationEnded
-from shared.log import Delivery
-from shared.stored import Stored
-from shared.subjects import Sequence
-from tests import examples
+from shared.domain import subjects
+from shared.domain.answer import end_fact
+from shared.domain.errors import SequenceConflict, TailLost
+from shared.domain.events import AnswerEvent, GenerationEnded
+from shared.domain.subjects import Sequence
+from shared.log import append
+from shared.log.append import append_answer_event
+from shared.log.event_log import Delivery
+from shared.log.protocol import Stored
 from tests.simulation.broker import Broker
+from tests.support import examples
 
 Break = Callable[[pytest.MonkeyPatch], None]
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from services.api.projections import project
-from services.api.projector import LOST, SCHEMA_VERSION, mark_of
-from shared import subjects
-from shared.events import decode_fact
+from services.api.read_model.projections import project
+from services.api.read_model.projector import LOST, SCHEMA_VERSION, mark_of
+from shared.domain import subjects
+from shared.domain.events import decode_fact
 from tests.simulation.broker import Broker
 from tests.simulation.postgres import Postgres
 from tests.simulation.processes import Machine, SimApi

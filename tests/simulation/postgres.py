@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from services.api.statements import LIVE, statements
+from services.api.read_model.statements import LIVE, statements
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.tables import Row, Tables

@@ -6,12 +6,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from services.api import app
-from services.api.orphans import Orphans
+from services.api.read_model.orphans import Orphans
 from services.generator.providers.registry import Registered, Registry
 from services.generator.worker import Worker
-from shared.log import EventLog
+from shared.domain.subjects import AnswerId
+from shared.log.event_log import EventLog
 from shared.settings import Settings
-from shared.subjects import AnswerId
 from tests.simulation.broker import Broker
 from tests.simulation.checker import Checker
 from tests.simulation.log import SimLog

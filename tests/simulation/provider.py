@@ -11,8 +11,8 @@ from typing import Any
 from msgspec import Struct
 
 from services.generator.providers import Delta, Finished, Prompt, TextDelta
-from shared.errors import ProviderInterrupted, ProviderRefused, ProviderUnavailable
-from shared.events import Usage
+from shared.domain.errors import ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.events import Usage
 
 
 class Moods(Struct):

@@ -7,11 +7,12 @@ from typing import Any
 
 import msgspec
 
-from services.api import sse
-from services.api.streams import Nothing
-from shared.errors import NotFound
+from services.api.streaming import sse
+from services.api.streaming.streams import Nothing
+from shared.domain.answer import outcome_of
+from shared.domain.errors import NotFound
+from shared.domain.subjects import AnswerId, chat_of
 from shared.sse_decoder import Frame, SseDecoder
-from shared.subjects import AnswerId, chat_of
 from tests.simulation.checker import Answer, Checker
 from tests.simulation.processes import SimApi
 
@@ -76,7 +77,7 @@ class Shown:
             require(
                 data["last_index"] == self.index == fact.last_index, f"{self.answer.id}: done at {self.index}"
             )
-            require(data["status"] == sse.status_of(fact), f"{self.answer.id}: done says {data['status']}")
+            require(data["status"] == outcome_of(fact), f"{self.answer.id}: done says {data['status']}")
         self.done = data
 
 

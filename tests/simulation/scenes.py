@@ -5,12 +5,11 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from shared import subjects
-from shared.events import AnswerEvent, Fact, decode_answer_event, decode_fact, encode, name_of
+from shared.domain import subjects
+from shared.domain.events import AnswerEvent, Fact, decode_answer_event, decode_fact, encode, name_of
+from shared.domain.subjects import AnswerId
+from shared.log.protocol import Stored
 from shared.settings import Settings
-from shared.stored import Stored
-from shared.subjects import AnswerId
-from tests import examples
 from tests.simulation import provider
 from tests.simulation.broker import EPOCH
 from tests.simulation.loop import Process, SimLoop
@@ -18,6 +17,7 @@ from tests.simulation.processes import Machine, SimApi
 from tests.simulation.provider import Moods
 from tests.simulation.readers import Connection, Shown, stream
 from tests.simulation.trace import Trace
+from tests.support import examples
 
 _PATIENCE_SECONDS = 60.0
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from shared.stored import Stored
-from shared.subjects import Sequence
+from shared.domain.subjects import Sequence
+from shared.log.protocol import Stored
 
 
 def matches(pattern: str, subject: str) -> bool:

@@ -4,21 +4,27 @@ from typing import Any
 
 import pytest
 
-from services.api import projector
-from services.api.chat_states import ChatStates
-from services.api.projector import Projector, ProjectorStopped
-from services.api.reads import Reads
-from services.api.statements import LIVE
-from shared import subjects
-from shared.chat import ChatState
-from shared.errors import LogUnavailable
-from shared.events import ChatDeleted, ChatRenamed, GenerationHandedOver, GenerationStarted, TokenEmitted
-from tests import examples
+from services.api.commands.chat_states import ChatStates
+from services.api.read_model import projector
+from services.api.read_model.projector import Projector, ProjectorStopped
+from services.api.read_model.queries import Reads
+from services.api.read_model.statements import LIVE
+from shared.domain import subjects
+from shared.domain.chat import ChatState
+from shared.domain.errors import LogUnavailable
+from shared.domain.events import (
+    ChatDeleted,
+    ChatRenamed,
+    GenerationHandedOver,
+    GenerationStarted,
+    TokenEmitted,
+)
 from tests.simulation.loop import Process
 from tests.simulation.operator import rebuilt
 from tests.simulation.postgres import SimPool
 from tests.simulation.processes import SimApi, SimWorker
 from tests.simulation.scenes import Stage, play
+from tests.support import examples
 
 OTHER_CHAT = subjects.ChatId(examples.local(7))
 

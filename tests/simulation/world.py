@@ -11,8 +11,8 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
+from shared.domain.subjects import AnswerId, chat_of
 from shared.settings import Settings
-from shared.subjects import AnswerId, chat_of
 from tests.simulation.clients import ChatClient
 from tests.simulation.loop import PROCESS, Process, SimLoop
 from tests.simulation.network import CALM, Weather

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generator.takeover import EndNow, Generate, Gone, Settled, WriteFact, plan
-from shared.answer import AnswerState, end_fact, evolve, fold
-from shared.events import AnswerCompleted, AnswerEvent, Fact, ToolCallFragment
-from tests import examples
+from shared.domain.answer import AnswerState, end_fact, evolve, fold
+from shared.domain.events import AnswerCompleted, AnswerEvent, Fact, ToolCallFragment
+from tests.support import examples
 
 REQUEST = examples.message_requested(1)
 
@@ -62,7 +62,7 @@ def test_fragments_of_tool_calls_are_whole_calls_in_the_fact() -> None:
         ToolCallFragment(index=0, arguments=":1}"),
     )
     events = [examples.started()]
-    from shared.events import TokenEmitted
+    from shared.domain.events import TokenEmitted
 
     tokens = [TokenEmitted(attempt=1, index=n, tool_call=part) for n, part in enumerate(fragments, 1)]  # type: ignore[arg-type]
     fact = end_fact(REQUEST, after(*events, *tokens), examples.ended(last_index=3))

@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from shared import subjects
-from shared.append import append_answer_event, append_fact
-from shared.errors import LogFull, LogUnavailable, SequenceConflict, TailLost
-from shared.events import encode
-from shared.stored import Stored
-from shared.subjects import Sequence
-from tests import examples
+from shared.domain import subjects
+from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost
+from shared.domain.events import encode
+from shared.domain.subjects import Sequence
+from shared.log.append import append_answer_event, append_fact
+from shared.log.protocol import Stored
+from tests.support import examples
 
 
 class ScriptedLog:

@@ -22,7 +22,7 @@ def test_only_the_log_speaks_to_nats() -> None:
     importers = {
         path.relative_to(CHECKOUT).as_posix() for path in _sources() if "nats" in set(_imported(path))
     }
-    assert importers == {"shared/log.py"}
+    assert importers == {"shared/log/event_log.py"}
 
 
 def test_the_generator_knows_nothing_of_postgres() -> None:

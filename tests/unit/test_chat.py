@@ -5,9 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from shared import chat as chats
-from shared.chat import ChatState, fold
-from shared.decisions import (
+from services.api.commands.decisions import (
     ChangeChat,
     CreateChat,
     DeleteChat,
@@ -16,8 +14,10 @@ from shared.decisions import (
     RequestMessage,
     decide,
 )
-from shared.errors import AnswerInProgress, IdConflict, Invalid, NotFound
-from shared.events import (
+from shared.domain import chat as chats
+from shared.domain.chat import ChatState, fold
+from shared.domain.errors import AnswerInProgress, IdConflict, Invalid, NotFound
+from shared.domain.events import (
     AnswerRequested,
     CancelRequested,
     ChatCreated,
@@ -27,7 +27,7 @@ from shared.events import (
     MessageRequested,
     TextPart,
 )
-from tests import examples
+from tests.support import examples
 
 
 def given_facts(*facts: Fact) -> ChatState:

@@ -26,7 +26,7 @@ from shared.client.events import Breach, ToolCallFragment, decode
 from shared.client.patience import Backoff, retry_after_seconds
 from shared.client.position import Position
 from shared.sse_decoder import EVENT_MAX_BYTES, EventTooLong, Frame, SseDecoder
-from tests import streams
+from tests.support import streams
 
 CLIENT = Path(__file__).parents[2] / "shared" / "client"
 
@@ -256,7 +256,7 @@ def test_reasoning_is_kept_apart() -> None:
 
 def test_it_could_live_in_a_package_of_its_own() -> None:
     """It knows nothing of Unspool but its errors."""
-    allowed = {"httpx", "msgspec", "shared.client", "shared.errors", "shared.sse_decoder"}
+    allowed = {"httpx", "msgspec", "shared.client", "shared.domain", "shared.sse_decoder"}
     imported = {
         name
         for path in [*CLIENT.glob("*.py"), CLIENT.parent / "sse_decoder.py"]

@@ -12,15 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from infra import accounts, binaries, bootstrap, log_files
-from infra.data_directory import DataDirectory
-from infra.postgres_cluster import configuration
-from infra.processes import stop_orphans
-from infra.up import Options
-from infra.up import main as up
-from shared.errors import ConfigurationError
+from infra import bootstrap
+from infra.local import accounts, binaries, log_files
+from infra.local.data_directory import DataDirectory
+from infra.local.postgres_cluster import configuration
+from infra.local.processes import stop_orphans
+from infra.local.up import Options
+from infra.local.up import main as up
+from shared.domain.errors import ConfigurationError
 from shared.settings import Settings
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 SLEEP = [shutil.which("sleep") or "sleep", "60"]
 

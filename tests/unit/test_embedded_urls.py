@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.data_directory import DataDirectory
-from infra.embedded import with_embedded
-from shared.errors import ConfigurationError
+from infra.local.data_directory import DataDirectory
+from infra.local.embedded import with_embedded
+from shared.domain.errors import ConfigurationError
 from shared.settings import Settings
 
 

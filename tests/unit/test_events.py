@@ -6,7 +6,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from shared.events import (
+from shared.domain.events import (
     AnswerEvent,
     CatalogueAnnounced,
     Fact,

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from infra.transfer.exported import BrokenExport, read
 from infra.transfer.rewriting import Rewriting
-from shared import subjects
-from shared.events import Fact, MessageRequested, encode, name_of
-from shared.subjects import ChatId, Sequence
-from tests import examples
+from shared.domain import subjects
+from shared.domain.events import Fact, MessageRequested, encode, name_of
+from shared.domain.subjects import ChatId, Sequence
+from tests.support import examples
 
 
 def line(fact: Any, sequence: int, subject: str | None = None) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api import sse
-from services.api.hot_log import HotAnswer, HotLog
-from services.api.sse import Cursor
-from shared import subjects
-from shared.events import AnswerEvent, TokenEmitted, encode
+from services.api.streaming import sse
+from services.api.streaming.hot_log import HotAnswer, HotLog
+from services.api.streaming.sse import Cursor
+from shared.domain import subjects
+from shared.domain.events import AnswerEvent, TokenEmitted, encode
+from shared.domain.subjects import Attempt, Index, Sequence
+from shared.log.protocol import Stored
 from shared.settings import Settings
 from shared.sse_decoder import SseDecoder
-from shared.stored import Stored
-from shared.subjects import Attempt, Index, Sequence
-from tests import examples
+from tests.support import examples
 
 
 def hot(*events: AnswerEvent) -> HotAnswer:

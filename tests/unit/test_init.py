@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infra import init
-from shared.errors import ConfigurationError
+from infra.deploy import init
+from shared.domain.errors import ConfigurationError
 
-INFRA = Path(init.__file__).parent
+INFRA = Path(init.__file__).parents[1]
 
 
 def values(directory: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[2]
 FAILING = """
 import asyncio, logging
-from shared.errors import LogUnavailable, ProviderRefused
+from shared.domain.errors import LogUnavailable, ProviderRefused
 from shared.logging import bind, configure, logger
 from shared.settings import Settings
 

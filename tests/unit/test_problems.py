@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api import problems
 from services.api.app import make_app
-from services.api.json_body import DEPTH_MAX, KEYS_MAX, read
+from services.api.http import problems
+from services.api.http.json_body import DEPTH_MAX, KEYS_MAX, read
 from shared.settings import Settings
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.api import problems
+from services.api.http import problems
 from shared.settings import Settings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

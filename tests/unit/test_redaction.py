@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.transfer.redaction import FILLER, filled, redacted, unknown_fields
-from shared.answer import fold
-from shared.events import (
+from shared.domain.answer import fold
+from shared.domain.events import (
     AnswerEvent,
     Fact,
     GenerationEnded,
@@ -20,7 +20,7 @@ from shared.events import (
     decode_fact,
     encode,
 )
-from tests import examples
+from tests.support import examples
 
 TEXTS = st.text(st.characters(codec="utf-8"))
 SECRET = "s3cret-Wort 秘密"

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from infra.terminal.entries import Entry, entry, interleave, is_end
-from infra.terminal.pace import Pace
-from infra.terminal.replay_json import JsonLines
-from infra.terminal.replay_lines import EXPIRED, NOT_THE_SAME, Lines
-from shared import subjects
-from shared.events import AnswerEvent, Fact, encode, name_of
-from shared.stored import Stored
-from shared.subjects import AnswerId, Sequence
-from tests import examples
+from infra.inspect.entries import Entry, entry, interleave, is_end
+from infra.inspect.pace import Pace
+from infra.inspect.replay_json import JsonLines
+from infra.inspect.replay_lines import EXPIRED, NOT_THE_SAME, Lines
+from shared.domain import subjects
+from shared.domain.events import AnswerEvent, Fact, encode, name_of
+from shared.domain.subjects import AnswerId, Sequence
+from shared.log.protocol import Stored
+from tests.support import examples
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TOLD = """\

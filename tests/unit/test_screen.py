@@ -11,7 +11,7 @@ from rich.console import Console
 from infra.terminal.screen import Screen, printable
 from infra.terminal.telling import BEGUN_ANEW, RECONNECTING, Telling
 from shared.client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
-from tests.emulator import Emulator
+from tests.support.emulator import Emulator
 
 COLUMNS = 30
 LETTERS = st.text(st.sampled_from(["a", "b", " ", "\n", "漢", "é", "😀"]), min_size=1, max_size=50)

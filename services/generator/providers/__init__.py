@@ -1,7 +1,7 @@
 """Speaking to language models: one small interface, one module per kind of provider.
 
 A provider turns a `Prompt` into deltas and one `Finished`. It keeps no state between calls, knows
-nothing of the log, and raises only `shared.errors.ProviderError` and its subclasses.
+nothing of the log, and raises only `shared.domain.errors.ProviderError` and its subclasses.
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct
 
-from shared.events import Json, ToolCallFragment, Usage
+from shared.domain.events import Json, ToolCallFragment, Usage
 
 
 class PromptMessage(Struct, frozen=True):

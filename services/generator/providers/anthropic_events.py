@@ -14,8 +14,8 @@ from services.generator.providers import Delta, Finished, Prompt, ReasoningDelta
 from services.generator.providers.complaints import InStream
 from services.generator.providers.continuation import Continuation
 from services.generator.providers.usage import count
-from shared.errors import ProviderInterrupted
-from shared.events import Json, ToolCallFragment, Usage
+from shared.domain.errors import ProviderInterrupted
+from shared.domain.events import Json, ToolCallFragment, Usage
 
 _TAKES_PREFILL = re.compile(
     r"(?:^|[/.])claude-(?:"

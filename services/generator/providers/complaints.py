@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from services.generator.providers.storable import storable
-from shared.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 
 DETAIL_MAX_CHARS = 500
 

@@ -13,8 +13,8 @@ from typing import Any
 from msgspec import Struct
 
 from services.generator.providers import Delta, Finished, Prompt, TextDelta
-from shared.errors import ProviderRefused
-from shared.events import Usage
+from shared.domain.errors import ProviderRefused
+from shared.domain.events import Usage
 from shared.settings import ProviderSettings
 
 TOKENS_MAX = 20_000

@@ -8,7 +8,7 @@ import msgspec
 
 from services.generator.providers.openai import OpenAI
 from services.generator.providers.upstream import Key, Upstream, versioned
-from shared.errors import ConfigurationError, ProviderError
+from shared.domain.errors import ConfigurationError, ProviderError
 from shared.settings import ProviderSettings, Settings
 
 PORT = 11434

@@ -9,8 +9,8 @@ from services.generator.providers import Delta, Finished, Prompt, listing, opena
 from services.generator.providers.continuation import Continuation
 from services.generator.providers.reading import Incoming, deltas
 from services.generator.providers.upstream import Key, Reply, Upstream
-from shared.errors import ProviderRefused
-from shared.events import Json
+from shared.domain.errors import ProviderRefused
+from shared.domain.events import Json
 from shared.settings import ProviderSettings, Settings
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"

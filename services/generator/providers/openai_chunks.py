@@ -13,8 +13,8 @@ from services.generator.providers.complaints import InStream
 from services.generator.providers.continuation import Continuation
 from services.generator.providers.tool_calls import ToolCalls
 from services.generator.providers.usage import count
-from shared.errors import ProviderError, ProviderInterrupted
-from shared.events import Json, Usage
+from shared.domain.errors import ProviderError, ProviderInterrupted
+from shared.domain.events import Json, Usage
 
 _COMPLETION_TOKENS_MODELS = re.compile(r"(?:^|/)(?:o[1-9]|gpt-[5-9])")
 """Models that refuse `max_tokens`, on whichever server or proxy."""

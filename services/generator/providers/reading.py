@@ -8,8 +8,8 @@ from typing import Protocol
 from services.generator.providers import Delta, Finished
 from services.generator.providers.sse import Body, ServerEvent
 from services.generator.providers.upstream import Reply
-from shared.errors import ProviderInterrupted
-from shared.events import Json
+from shared.domain.errors import ProviderInterrupted
+from shared.domain.events import Json
 
 FINISH_GRACE_SECONDS = 5.0
 """How long usage and end marker may take after the model has said that it is done."""

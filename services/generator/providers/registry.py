@@ -13,8 +13,8 @@ from services.generator.providers.ollama import Ollama
 from services.generator.providers.openai import OpenAI
 from services.generator.providers.storable import StorableProvider
 from services.generator.providers.upstream import Key
-from shared.errors import ConfigurationError, ProviderError, ProviderRefused
-from shared.events import CatalogueAnnounced
+from shared.domain.errors import ConfigurationError, ProviderError, ProviderRefused
+from shared.domain.events import CatalogueAnnounced
 from shared.logging import logger
 from shared.settings import ProviderSettings, Settings
 

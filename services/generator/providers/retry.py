@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from services.generator import metrics
 from services.generator.providers import Delta, Finished, Prompt, Provider
-from shared.errors import ProviderUnavailable
+from shared.domain.errors import ProviderUnavailable
 from shared.logging import logger
 from shared.settings import Settings
 

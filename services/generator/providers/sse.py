@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
-from shared.errors import ProviderInterrupted
+from shared.domain.errors import ProviderInterrupted
 
 EVENT_MAX_BYTES = 8 * 1024 * 1024
 """No provider comes near; without a bound, a stream without line ends would fill the memory."""

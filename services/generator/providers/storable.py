@@ -16,7 +16,7 @@ from services.generator.providers import (
     TextDelta,
     ToolCallDelta,
 )
-from shared.events import ToolCallFragment
+from shared.domain.events import ToolCallFragment
 
 REPLACEMENT = "\ufffd"
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

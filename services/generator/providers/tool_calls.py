@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from shared.events import Json, ToolCallFragment
+from shared.domain.events import Json, ToolCallFragment
 
 
 class ToolCalls:

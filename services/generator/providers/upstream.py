@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 import httpx
 
 from services.generator.providers import complaints
-from shared.errors import (
+from shared.domain.errors import (
     ConfigurationError,
     ProviderError,
     ProviderInterrupted,
     ProviderRefused,
     ProviderUnavailable,
 )
-from shared.events import Json
+from shared.domain.events import Json
 from shared.settings import Settings
 
 COMPLAINT_MAX_BYTES = 64 * 1024

@@ -14,7 +14,7 @@ import pytest
 
 from services.generator.providers import Prompt, PromptMessage, ReasoningDelta, TextDelta, ToolCallDelta
 from services.generator.providers.registry import Registry, configured
-from shared.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.settings import ProviderSettings, Settings
 
 PACKAGE = "@copilotkit/aimock@1.43.0"

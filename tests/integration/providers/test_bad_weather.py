@@ -8,9 +8,9 @@ import pytest
 from services.generator.providers import Delta, Finished, Prompt, PromptMessage, TextDelta, reading, upstream
 from services.generator.providers.openai import OpenAI
 from services.generator.providers.retry import opened
-from shared.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.settings import ProviderSettings, Settings
-from tests.provider_scripts import (
+from tests.support.provider_scripts import (
     Raw,
     Script,
     Step,
@@ -22,7 +22,7 @@ from tests.provider_scripts import (
     status,
     stream,
 )
-from tests.scripted_provider import ScriptedProvider
+from tests.support.scripted_provider import ScriptedProvider
 
 PATIENT = Settings(provider_backoff_seconds=0.001, provider_retries_max=2)
 IMPATIENT = Settings(provider_backoff_seconds=0.001, provider_idle_seconds=0.5)

@@ -19,10 +19,10 @@ from services.generator.providers.anthropic import API_VERSION, Anthropic
 from services.generator.providers.openai import OpenAI
 from services.generator.providers.retry import opened
 from services.generator.providers.upstream import Key, Upstream
-from shared.errors import ConfigurationError, ProviderError, ProviderRefused
+from shared.domain.errors import ConfigurationError, ProviderError, ProviderRefused
 from shared.settings import ProviderSettings, Settings
-from tests.provider_scripts import Step, anthropic, openai, openai_events, status, stream
-from tests.scripted_provider import ScriptedProvider
+from tests.support.provider_scripts import Step, anthropic, openai, openai_events, status, stream
+from tests.support.scripted_provider import ScriptedProvider
 
 SETTINGS = Settings()
 SECRET = "sk-very-secret-0123456789"

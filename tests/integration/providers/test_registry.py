@@ -7,11 +7,11 @@ import pytest
 
 from services.generator.providers import Prompt, PromptMessage, TextDelta
 from services.generator.providers.registry import Registry, configured
-from shared.errors import ConfigurationError, ProviderRefused
-from shared.events import CatalogueAnnounced
+from shared.domain.errors import ConfigurationError, ProviderRefused
+from shared.domain.events import CatalogueAnnounced
 from shared.settings import ProviderSettings, Settings
-from tests.provider_scripts import anthropic, event, openai, stream
-from tests.scripted_provider import ScriptedProvider
+from tests.support.provider_scripts import anthropic, event, openai, stream
+from tests.support.scripted_provider import ScriptedProvider
 
 NO_OLLAMA = {"OLLAMA_HOST": "127.0.0.1:1"}
 

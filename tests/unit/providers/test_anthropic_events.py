@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from services.generator.providers import Finished, Prompt, PromptMessage, anthropic_events
-from shared.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
-from shared.events import ToolCallFragment, Usage
-from tests.interpreting import Heard, heard
-from tests.provider_scripts import anthropic_events as events_of
-from tests.provider_scripts import event
+from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.events import ToolCallFragment, Usage
+from tests.support.interpreting import Heard, heard
+from tests.support.provider_scripts import anthropic_events as events_of
+from tests.support.provider_scripts import event
 
 
 def listened(*chunks: bytes, prefill: str = "") -> Heard:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.generator.providers import complaints
 from services.generator.providers.complaints import DETAIL_MAX_CHARS
-from shared.errors import ProviderError, ProviderRefused, ProviderUnavailable
+from shared.domain.errors import ProviderError, ProviderRefused, ProviderUnavailable
 
 KEY = "sk-secret-123"
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.generator.providers import Delta, Finished, Prompt, PromptMessage, TextDelta, demo
 from services.generator.providers.demo import Demo
-from shared.errors import ProviderRefused
+from shared.domain.errors import ProviderRefused
 
 
 async def at_once(_: float) -> None:

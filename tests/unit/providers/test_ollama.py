@@ -4,7 +4,7 @@ import pytest
 
 from services.generator.providers.ollama import Ollama, host_url
 from services.generator.providers.upstream import versioned
-from shared.errors import ConfigurationError
+from shared.domain.errors import ConfigurationError
 from shared.settings import ProviderSettings, Settings
 
 

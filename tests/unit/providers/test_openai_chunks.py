@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from services.generator.providers import Finished
-from shared.errors import ProviderInterrupted, ProviderRefused, ProviderUnavailable
-from shared.events import ToolCallFragment, Usage
-from tests.interpreting import Heard, heard
-from tests.provider_scripts import event, openai_events
+from shared.domain.errors import ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.events import ToolCallFragment, Usage
+from tests.support.interpreting import Heard, heard
+from tests.support.provider_scripts import event, openai_events
 
 DONE = event("[DONE]")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.interpreting import Api, heard
-from tests.provider_scripts import anthropic_events, event, openai_events
+from tests.support.interpreting import Api, heard
+from tests.support.provider_scripts import anthropic_events, event, openai_events
 
 TEXTS = ("Žlu", "ť ", "\u2028", "猫", "\x85 \U0001f408", '"\\\n')
 RAW = "".join(TEXTS)

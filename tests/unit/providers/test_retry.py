@@ -8,7 +8,7 @@ import pytest
 
 from services.generator.providers import Delta, Finished, Prompt, TextDelta
 from services.generator.providers.retry import opened, wait_seconds
-from shared.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.settings import Settings
 
 SETTINGS = Settings(provider_retries_max=3, provider_backoff_seconds=1.0, provider_backoff_max_seconds=10.0)

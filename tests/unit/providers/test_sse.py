@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from services.generator.providers import sse
 from services.generator.providers.sse import Body, Decoder, ServerEvent
-from shared.errors import ProviderInterrupted
+from shared.domain.errors import ProviderInterrupted
 
 LINE_ENDS = pytest.mark.parametrize("end", ["\n", "\r", "\r\n"], ids=["LF", "CR", "CRLF"])
 

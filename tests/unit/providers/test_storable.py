@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from services.generator.providers.storable import Seams, storable
-from shared.events import ToolCallFragment
+from shared.domain.events import ToolCallFragment
 
 CAT = "\U0001f408"
 HIGH, LOW = "\ud83d", "\udc08"

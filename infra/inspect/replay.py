@@ -1,0 +1,86 @@
+"""`unspool replay`: what the log holds of a chat, straight from JetStream."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from msgspec import structs
+from rich.console import Console
+
+from infra.inspect.chat_log import ChatLog
+from infra.inspect.entries import Entry
+from infra.inspect.pace import Pace
+from infra.inspect.replay_json import JsonLines
+from infra.inspect.replay_lines import Lines, Printer
+from shared.domain import subjects
+from shared.domain.errors import NotFound
+from shared.domain.subjects import ChatId
+from shared.log.event_log import EventLog
+from shared.logging import configure
+from shared.settings import Settings
+
+CONNECT_SECONDS = 3.0
+"""A person waits for it."""
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    chat: str
+    follow: bool = False
+    speed: float | None = None
+    as_json: bool = False
+    each_token: bool = False
+
+
+def main(settings: Settings, options: Options) -> int:
+    """Returns an exit status. Raises `NotFound` for a chat of which the log has nothing."""
+    connect_seconds = min(settings.log_connect_seconds, CONNECT_SECONDS)
+    settings = structs.replace(settings, log_level="error", log_connect_seconds=connect_seconds)
+    configure(settings, "replay")
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal of few letters
+    try:
+        asyncio.run(_replay(settings, options))
+    except KeyboardInterrupt:
+        return 0 if options.follow else INTERRUPTED
+    return 0
+
+
+async def _replay(settings: Settings, options: Options) -> None:
+    chat = ChatId(subjects.client_id(subjects.chat_of(options.chat)) or "")
+    if not chat:
+        raise NotFound("chat", options.chat)
+    printer: Printer = JsonLines() if options.as_json else _lines(options)
+    pace = Pace(options.speed) if options.speed else None
+
+    async def show(entry: Entry) -> None:
+        if pace is not None:
+            await pace.wait_for(entry)
+        printer.show(entry)
+
+    async with _connected(settings) as log:
+        chat_log = ChatLog(log, settings, chat)
+        try:
+            async for entry in chat_log.history():
+                await show(entry)
+            if options.follow:
+                log.on_reconnect(lambda: printer.note("The log was away, and is there again."))
+                await chat_log.follow(show)
+        finally:
+            printer.end()
+
+
+def _lines(options: Options) -> Lines:
+    return Lines(Console(highlight=False), each_token=options.each_token)
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: Settings) -> AsyncIterator[EventLog]:
+    log = await EventLog.connect(settings, "unspool-replay")
+    try:
+        yield log
+    finally:
+        await log.close()

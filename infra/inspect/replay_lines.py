@@ -1,0 +1,153 @@
+"""A replay for a person: a line for each event, and the text of answers as it streamed in."""
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+from msgspec import Struct
+from rich.console import Console
+from rich.text import Text
+
+from infra.inspect.describing import name, place, short, words
+from infra.inspect.entries import Entry
+from infra.terminal.screen import printable
+from shared.domain.answer import AnswerState, evolve
+from shared.domain.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerEnd,
+    AnswerFailed,
+    GenerationEnded,
+    GenerationHandedOver,
+    GenerationReset,
+    GenerationStarted,
+    MessageRequested,
+    TokenEmitted,
+)
+from shared.domain.subjects import AnswerId, Sequence
+
+MARGIN = "        │ "
+EXPIRED = "The answer's tokens have expired. This is the text of its end:"
+NOT_THE_SAME = "The tokens that are left do not make the text of its end, which is this:"
+
+
+class Printer(Protocol):
+    def show(self, entry: Entry) -> None: ...
+
+    def note(self, text: str) -> None:
+        """What is no event."""
+
+    def end(self) -> None:
+        """No more will come."""
+
+
+class _Run(Struct):
+    """Token events of one answer in a row, shown as the text that they are."""
+
+    answer: AnswerId
+    first: Entry
+    last: Entry
+    count: int = 0
+
+
+class Lines:
+    """With `each_token`, token events are lines like all others."""
+
+    def __init__(self, console: Console, *, each_token: bool) -> None:
+        self._console = console
+        self._each_token = each_token
+        self._answers: dict[AnswerId, AnswerState] = {}
+        self._run: _Run | None = None
+
+    def show(self, entry: Entry) -> None:
+        streams = isinstance(entry.event, TokenEmitted) and not self._each_token
+        if self._run is not None and not (streams and entry.answer == self._run.answer):
+            self.end()
+        self._fold(entry)
+        if streams and isinstance(entry.event, TokenEmitted):
+            self._stream(entry, entry.event)
+            return
+        self._line(entry, words(entry), "red" if entry.event is None else "")
+        match entry.event:
+            case MessageRequested():
+                self._block("\n".join(part.text for part in entry.event.content))
+            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+                self._check(entry.event)
+            case _:
+                pass
+
+    def note(self, text: str) -> None:
+        self.end()
+        self._console.print(Text(f"        {text}", style="yellow"), soft_wrap=True)
+
+    def end(self) -> None:
+        """Of the run, if there is one: how far it came."""
+        if self._run is None:
+            return
+        run, self._run = self._run, None
+        seconds = (run.last.stored.time - run.first.stored.time).total_seconds()
+        events = "1 event" if run.count == 1 else f"{run.count} events"
+        up_to = f"up to {place(run.last.event)}, sequence {run.last.stored.sequence}"
+        self._console.out()
+        self._console.out(f"        └ {events} in {seconds:.3f} s, {up_to}", style="dim", highlight=False)
+
+    # --- inside --------------------------------------------------------------------------------------------
+
+    def _stream(self, entry: Entry, token: TokenEmitted) -> None:
+        if self._run is None:
+            self._line(entry, "and on")
+            self._run = _Run(token_answer(entry), entry, entry)
+            self._console.out(MARGIN, end="", style="dim", highlight=False)
+        self._run.last = entry
+        self._run.count += 1
+        said = token.text or token.reasoning or words(entry)
+        style = None if token.text else "dim italic"
+        for number, line in enumerate(printable(said).split("\n")):
+            if number:
+                self._console.out("\n" + MARGIN, end="", style="dim", highlight=False)
+            self._console.out(line, end="", style=style, highlight=False)
+
+    def _line(self, entry: Entry, what: str, style: str = "") -> None:
+        stored, answer = entry.stored, entry.answer
+        line = Text.assemble(
+            (f"{entry.stream:<6} {stored.sequence:>8}  ", "dim"),
+            f"{timestamp(stored.time)}  ",
+            (f"{name(entry):<22}  ", style or "bold"),
+            (f"{short(answer) if answer else '':<8}  ", "cyan"),
+            f"{place(entry.event):<8}  ",
+            (what, style),
+        )
+        line.rstrip()
+        self._console.print(line, soft_wrap=True)
+
+    def _block(self, text: str) -> None:
+        for line in printable(text).split("\n"):
+            self._console.print(Text.assemble((MARGIN, "dim"), line), soft_wrap=True)
+
+    def _fold(self, entry: Entry) -> None:
+        if isinstance(
+            entry.event,
+            GenerationStarted | TokenEmitted | GenerationReset | GenerationHandedOver | GenerationEnded,
+        ):
+            state = self._answers.setdefault(token_answer(entry), AnswerState())
+            evolve(state, entry.event, Sequence(entry.stored.sequence))
+
+    def _check(self, end: AnswerEnd) -> None:
+        """The text of the end is shown only where the tokens did not already say the same."""
+        state = self._answers.pop(end.answer, None)
+        if state is not None and (state.whole_text, state.whole_reasoning) == (end.text, end.reasoning):
+            return
+        if state is None and not end.last_index:
+            return  # there never was a token
+        self.note(EXPIRED if state is None else NOT_THE_SAME)
+        if end.reasoning:
+            self._block(end.reasoning)
+        self._block(end.text)
+
+
+def token_answer(entry: Entry) -> AnswerId:
+    assert entry.answer is not None  # noqa: S101 - every event of TOKENS is on an answer's subject
+    return entry.answer
+
+
+def timestamp(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

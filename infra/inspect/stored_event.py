@@ -1,0 +1,86 @@
+"""`unspool inspect`: one stored event, as a person needs it who looks for what is wrong with it."""
+
+import asyncio
+import sys
+
+import msgspec
+from msgspec import structs
+
+from infra.inspect.entries import Entry, entry
+from infra.inspect.replay_lines import timestamp
+from infra.terminal.screen import printable
+from shared.domain.errors import UnspoolError
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
+from shared.log.protocol import Position
+from shared.logging import configure
+from shared.settings import Settings
+
+RAW_MAX_BYTES = 2000
+"""Shown of what cannot be decoded. Of what can, all is shown: it has the log's own limits."""
+
+
+class NoSuchEvent(UnspoolError):
+    def __init__(self, stream: str, sequence: int, position: Position) -> None:
+        if sequence > position.last:
+            why = f"{stream} ends at {position.last}" if position.last else f"{stream} is empty"
+        elif sequence < position.first:
+            why = f"{stream} begins at {position.first}"
+        else:
+            why = "it was purged, or its age was up"
+        super().__init__(f"there is no event at sequence {sequence} of {stream}: {why}")
+
+
+def main(settings: Settings, stream: str, sequence: int) -> int:
+    """Raises `NoSuchEvent`."""
+    settings = structs.replace(settings, log_level="error")
+    configure(settings, "inspect")
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal of few letters
+    print(describe(asyncio.run(_found(settings, stream, Sequence(sequence)))))
+    return 0
+
+
+async def _found(settings: Settings, stream: str, sequence: Sequence) -> Entry:
+    log = await EventLog.connect(settings, "unspool-inspect")
+    try:
+        stored = await log.at(stream, sequence)
+        if stored is None:
+            raise NoSuchEvent(stream, sequence, await log.position(stream))
+        return entry(stored)
+    finally:
+        await log.close()
+
+
+def describe(found: Entry) -> str:
+    """Nothing in it is obeyed by a terminal, whatever the event holds."""
+    stored = found.stored
+    lines = [
+        f"stream    {found.stream}",
+        f"subject   {stored.subject}",
+        f"sequence  {stored.sequence}",
+        f"time      {timestamp(stored.time)}",
+        f"bytes     {len(stored.data)}",
+    ]
+    if found.event is not None:
+        lines += [f"event     {found.event.__struct_config__.tag}", "", _pretty(stored.data)]
+    else:
+        lines += [f"event     cannot be decoded: {found.reason}", "", _raw(stored.data)]
+    return printable("\n".join(lines))
+
+
+def _pretty(data: bytes) -> str:
+    return msgspec.json.format(data, indent=2).decode(errors="replace")
+
+
+def _raw(data: bytes) -> str:
+    """As JSON, where it is some: then an event of another version; else as bytes."""
+    shown = data[:RAW_MAX_BYTES]
+    more = f"\n... and {len(data) - len(shown)} bytes more" if len(data) > len(shown) else ""
+    if not more:
+        try:
+            msgspec.json.decode(data)
+            return _pretty(data)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            pass
+    return repr(shown) + more

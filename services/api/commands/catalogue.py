@@ -1,0 +1,78 @@
+"""Which models there are: what the generators announced last. The API itself never speaks to a provider."""
+
+import re
+import time
+
+import msgspec
+from msgspec import Struct
+
+from shared.domain.errors import LogUnavailable, UnknownModel
+from shared.domain.events import CatalogueAnnounced, decode_catalogue
+from shared.domain.subjects import MODELS_SUBJECTS
+from shared.log.event_log import EventLog
+from shared.settings import Settings
+
+_FRESH_SECONDS = 2.0
+_SHOWN_MAX = 10
+
+
+class Model(Struct, frozen=True):
+    id: str
+    provider: str
+    kind: str
+
+
+class Catalogue:
+    def __init__(self, log_: EventLog, settings: Settings) -> None:
+        self._log = log_
+        self._settings = settings
+        self._known: list[CatalogueAnnounced] = []
+        self._read_at = float("-inf")
+
+    async def models(self) -> list[Model]:
+        """Listed models of all providers, as `provider/model`; the default one first."""
+        await self._refresh()
+        found = [Model(f"{c.provider}/{name}", c.provider, c.kind) for c in self._known for name in c.models]
+        return sorted(found, key=lambda model: model.id != self._settings.default_model)
+
+    async def resolve(self, model: str | None) -> str:
+        """The full name of a model: of the default one for None. Raises `UnknownModel`."""
+        wanted = model or self._settings.default_model
+        await self._refresh()
+        if not wanted:
+            first = next(((c.provider, c.models[0]) for c in self._known if c.models), None)
+            if first is None:
+                raise LogUnavailable("no generator has said yet which models there are")
+            return "/".join(first)
+        found = {name for c in self._known if (name := _name_in(c, wanted))}
+        if len(found) != 1:
+            listed = [f"{c.provider}/{name}" for c in self._known for name in c.models]
+            raise UnknownModel(wanted, listed[:_SHOWN_MAX])
+        return found.pop()
+
+    async def _refresh(self) -> None:
+        if time.monotonic() - self._read_at < _FRESH_SECONDS:
+            return
+        try:
+            stored = await self._log.latest(MODELS_SUBJECTS)
+        except LogUnavailable:
+            if not self._known:
+                raise
+            return
+        known = []
+        for one in stored:
+            try:
+                known.append(decode_catalogue(one.data))
+            except msgspec.MsgspecError:
+                continue
+        self._known = sorted(known, key=lambda c: (c.kind == "demo", c.provider))
+        self._read_at = time.monotonic() if known else float("-inf")
+
+
+def _name_in(catalogue: CatalogueAnnounced, wanted: str) -> str | None:
+    """`provider/model` exactly; a bare name where it is listed. A model's own name may hold slashes."""
+    provider, slash, name = wanted.partition("/")
+    if slash and provider == catalogue.provider:
+        open_ended = catalogue.pattern and re.fullmatch(catalogue.pattern, name)
+        return wanted if name in catalogue.models or open_ended else None
+    return f"{catalogue.provider}/{wanted}" if wanted in catalogue.models else None

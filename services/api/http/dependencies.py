@@ -1,0 +1,59 @@
+"""What every route stands on, made once per process, and who is calling."""
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request
+from msgspec import Struct
+
+from services.api.commands.catalogue import Catalogue
+from services.api.commands.chat_states import ChatStates
+from services.api.commands.handler import Commands
+from services.api.commands.purge import Leftovers
+from services.api.http.problems import NoKey
+from services.api.read_model.projector import Projector
+from services.api.read_model.queries import Reads
+from services.api.readings import Readings
+from services.api.streaming.feed import Feed
+from services.api.streaming.hot_log import HotLog
+from services.api.streaming.streams import Streams
+from shared.log.event_log import EventLog
+from shared.log.follower import Follower
+from shared.settings import Settings
+
+
+class Context(Struct, kw_only=True):
+    settings: Settings
+    log: EventLog
+    reads: Reads
+    states: ChatStates
+    commands: Commands
+    hot_log: HotLog
+    leftovers: Leftovers
+    feed: Feed
+    streams: Streams
+    catalogue: Catalogue
+    facts_follower: Follower
+    tokens_follower: Follower
+    projector: Projector | None
+    readings: Readings
+    closing: bool = False
+
+
+def context(request: Request) -> Context:
+    found: Context = request.app.state.context
+    return found
+
+
+def owner(request: Request) -> str:
+    """Who is calling: one local user, unless a key is set; then whoever has the key."""
+    settings = context(request).settings
+    if settings.api_key:
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), settings.api_key.encode()):
+            raise NoKey
+    return settings.owner
+
+
+Here = Annotated[Context, Depends(context)]
+Owner = Annotated[str, Depends(owner)]

@@ -1,0 +1,309 @@
+"""The projector: folds CHATS into Postgres, batch by batch, each with its checkpoint in one transaction.
+
+The law of this file: the checkpoint moves by compare-and-set in the rows' own transaction. Two projectors
+at once do no harm, one of them fails there; an advisory lock only keeps the others from trying. What the
+projector cannot go on with, it does not go past: it stops, and `state` says why.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from services.api.metrics import ProjectorState
+from services.api.read_model.projections import project
+from services.api.read_model.statements import LIVE, statements, tables
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable, UndecodableEvent, UnspoolError
+from shared.domain.events import Fact, decode_fact
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
+from shared.log.protocol import Stored
+from shared.logging import logger
+from shared.settings import Settings
+
+log = logger(__name__)
+
+SCHEMA_VERSION = 3
+LOST = "lost"
+"""The mark of rows that hold what the log has lost: for good, until they are made anew."""
+_TRIES_UNTIL_WELL = 3
+_LOCK = 0x756E7370  # "unsp": one projector for this database
+_MIGRATION_LOCK = _LOCK + 1
+# asyncpg tells of a connection that died under it as an error of its own, too: "cannot switch to state ...".
+UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+GOING = (*UNREACHABLE, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+
+
+Renew = Callable[[asyncpg.Connection], Awaitable[object]]
+
+
+class CheckpointMoved(UnspoolError):
+    """Another projector was here, or a rebuild swapped the schema: read the checkpoint again."""
+
+
+class ProjectorStopped(UnspoolError):
+    """Nothing to be done without a person; the message says what."""
+
+
+class Checkpoint(Struct, frozen=True):
+    position: Sequence
+    created: str
+    version: int
+    mark: str = ""
+    """`mark_of` the fact at `position`; empty at the beginning."""
+
+
+class Projector:
+    """`state` is `standby`, `active` or `stopped`; `reason` says why it stopped or waits."""
+
+    def __init__(
+        self, log_: EventLog, pool: asyncpg.Pool, settings: Settings, renew: Renew | None = None
+    ) -> None:
+        """`renew` makes the tables anew where they are an older version's."""
+        self._log = log_
+        self._renew = renew
+        self._pool = pool
+        self._settings = settings
+        self.state: ProjectorState = "standby"
+        self.reason = ""
+        self.position = Sequence(0)
+        self._doubtful = False
+        """Whether the log was away since the checkpoint was held against it."""
+        log_.on_reconnect(self._log_is_back)
+        self._news = asyncio.Event()
+        self._moved = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever; what Postgres and the log do meanwhile is waited out."""
+        while True:
+            try:
+                async with self._only_one() as lock:
+                    await self._project(lock)
+            except CheckpointMoved:
+                self._enter("standby")
+                continue
+            except ProjectorStopped as error:
+                self._enter("stopped", str(error))
+                log.error("projector-stopped", reason=self.reason, sequence=self.position)
+            except (LogUnavailable, *GOING) as error:
+                self._enter("standby", repr(error))
+                log.warning("projector-waits", reason=self.reason)
+            await asyncio.sleep(self._settings.projector_retry_seconds)
+
+    @contextlib.asynccontextmanager
+    async def _only_one(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection that holds the lock: it goes when that does."""
+        async with self._pool.acquire() as connection:
+            await migrate(connection)
+            tries = 0
+            while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                tries += 1
+                # Who stops as this one did gives the lock back at once; who keeps it is at work, and all is well.
+                if self.state == "stopped" and tries >= _TRIES_UNTIL_WELL:
+                    self._enter("standby")
+                await asyncio.sleep(self._settings.projector_retry_seconds)
+            try:
+                yield connection
+            finally:
+                with contextlib.suppress(*GOING, asyncpg.InterfaceError):
+                    await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
+
+    def _log_is_back(self) -> None:
+        self._doubtful = True
+
+    async def _project(self, lock: asyncpg.Connection) -> None:
+        self._doubtful = False
+        await self._bring_to_this_version()
+        checkpoint = await self._checkpoint(LIVE)
+        self.position = checkpoint.position
+        self._enter("active")
+        log.info("projector-active", sequence=checkpoint.position)
+        while not lock.is_closed():
+            self._news.clear()
+            batch = await self._log.scan(
+                subjects.CHATS, checkpoint.position, self._settings.projector_batch_max
+            )
+            if self._doubtful:  # it may have come back without its tail, and have grown since
+                self._doubtful = False
+                checkpoint = await self._checkpoint(LIVE)
+                continue
+            if not batch:
+                await self._wait_for_news(checkpoint)
+                continue
+            await self._purge_deleted(batch)
+            async with self._pool.acquire() as connection:
+                checkpoint = await fold_batch(connection, LIVE, checkpoint, batch)
+            self.position = checkpoint.position
+            self._wake()
+        raise CheckpointMoved("the lock went with its connection: another projector may have it by now")
+
+    def _enter(self, state: ProjectorState, reason: str = "") -> None:
+        self.state, self.reason = state, reason
+        self._wake()  # whoever waits for the next move may have to look for it elsewhere
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def news(self, _stored: Stored | None = None) -> None:
+        """Called when CHATS has grown: for a follower's `handle`."""
+        self._news.set()
+
+    def next_move(self) -> asyncio.Event:
+        """Set when this projector has folded its next batch, or is in another state. Taken before a look at the rows,
+        no move is missed.
+        """
+        return self._moved
+
+    async def _purge_deleted(self, batch: list[Stored]) -> None:
+        """Whoever deleted a chat purges it at once, and may die before: here it is done before the checkpoint moves."""
+        for stored in batch:
+            _, chat, name = stored.subject.split(".")
+            if name == "chat-deleted":
+                await self._log.purge(subjects.facts(chat), before=stored.sequence)
+                await self._log.purge(subjects.answers(chat))
+
+    async def _wait_for_news(self, checkpoint: Checkpoint) -> None:
+        try:
+            async with asyncio.timeout(self._settings.projector_idle_seconds):
+                await self._news.wait()
+        except TimeoutError:
+            position = await self._log.position(subjects.CHATS)
+            check_incarnation(checkpoint, position.created, position.last)
+
+    async def _bring_to_this_version(self) -> None:
+        """The rows are a function of the log: other tables are not altered, but filled anew beside the old ones."""
+        async with self._pool.acquire() as connection:
+            version = await connection.fetchval(statements()["version"]) or SCHEMA_VERSION
+            if version > SCHEMA_VERSION:
+                raise ProjectorStopped(
+                    f"the read model is of version {version}, this program's is {SCHEMA_VERSION}: a newer one is at work"
+                )
+            if version < SCHEMA_VERSION and self._renew is not None:
+                log.info("projector-renews", version=version, to=SCHEMA_VERSION)
+                await self._renew(connection)
+
+    async def _checkpoint(self, schema: str) -> Checkpoint:
+        async with self._pool.acquire() as connection:
+            checkpoint = await read_checkpoint(connection, schema)
+            # Asked after the checkpoint was read: what another projector folds meanwhile is no lost tail.
+            position = await self._log.position(subjects.CHATS)
+            if checkpoint is None:
+                checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
+                await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
+        check_incarnation(checkpoint, position.created, position.last)
+        if await is_lost(self._log, checkpoint):
+            async with (
+                self._pool.acquire() as connection
+            ):  # what tells it now may be purged before the rebuild
+                await connection.execute(statements(schema)["mark"], LOST)
+            raise ProjectorStopped(
+                f"the fact at sequence {checkpoint.position} is not the one that was folded: the log lost its "
+                "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
+            )
+        return checkpoint
+
+
+async def is_lost(event_log: EventLog, checkpoint: Checkpoint) -> bool:
+    """Whether the log no longer has the fact that was folded last: it lost its tail, and may have grown since."""
+    if checkpoint.mark in {"", LOST}:
+        return checkpoint.mark == LOST
+    found = await event_log.at(subjects.CHATS, checkpoint.position)
+    if found is not None:
+        return mark_of(found) != checkpoint.mark
+    # Purged with its chat, if that has its tombstone; else it was lost, and another one at its place was purged.
+    subject = checkpoint.mark.rpartition(" ")[2]
+    return await event_log.last(subjects.fact(subject.split(".")[1], "chat-deleted")) is None
+
+
+def mark_of(stored: Stored) -> str:
+    """The broker's time tells a fact from any other that may get its sequence."""
+    return f"{stored.sequence}@{stored.time.isoformat()} {stored.subject}"
+
+
+def check_incarnation(checkpoint: Checkpoint, created: str, last: Sequence) -> None:
+    """Raises `ProjectorStopped`: the rows were made from a log that is not this one, or that had more in it."""
+    if checkpoint.created != created:
+        raise ProjectorStopped(
+            f"the read model was made from another log (created {checkpoint.created}, this one {created}); "
+            "if this log is the right one, run `unspool rebuild`"
+        )
+    if checkpoint.position > last:
+        raise ProjectorStopped(
+            f"the read model is at sequence {checkpoint.position}, the log ends at {last}: the log lost its tail; "
+            "run `unspool rebuild` to go on from what the log has"
+        )
+
+
+async def migrate(connection: asyncpg.Connection) -> None:
+    """Makes the tables where there are none. Safe from many processes at once."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        if not await schema_exists(connection, LIVE):
+            await make_schema(connection, LIVE)
+
+
+async def schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
+    return bool(await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema))
+
+
+async def make_schema(connection: asyncpg.Connection, schema: str) -> None:
+    await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
+    await connection.execute(f"CREATE SCHEMA {schema}")
+    await connection.execute(tables(schema))
+
+
+async def read_checkpoint(connection: asyncpg.Connection, schema: str) -> Checkpoint | None:
+    row = await connection.fetchrow(statements(schema)["checkpoint"])
+    if row is None:
+        return None
+    return Checkpoint(Sequence(row["position"]), row["created"], row["version"], row["mark"])
+
+
+async def fold_batch(
+    connection: asyncpg.Connection, schema: str, checkpoint: Checkpoint, batch: list[Stored]
+) -> Checkpoint:
+    """Rows and checkpoint in one transaction. Raises `CheckpointMoved` when the checkpoint is not where it was read.
+
+    Raises `ProjectorStopped` at an event that it does not know; what came before it in the batch is folded.
+    """
+    known, poison = _decoded(batch)
+    named = statements(schema)
+    reached = checkpoint
+    if known:
+        last = known[-1][0]
+        reached = msgspec.structs.replace(checkpoint, position=last.sequence, mark=mark_of(last))
+        async with connection.transaction():
+            # First, so that a zombie fails before it writes a row, and a rebuild's swap waits for us.
+            moved = await connection.execute(
+                named["advance"], checkpoint.position, reached.position, checkpoint.created
+            )
+            if moved != "UPDATE 1":
+                raise CheckpointMoved(f"{schema} is no longer at {checkpoint.position}")
+            await connection.execute(named["mark"], reached.mark)
+            for stored, fact in known:
+                for name, arguments in project(fact, stored.sequence, stored.time):
+                    await connection.execute(named[name], *arguments)
+    if poison is not None:
+        raise ProjectorStopped(f"{poison}; `unspool inspect {poison.sequence}` shows it")
+    return reached
+
+
+def _decoded(batch: list[Stored]) -> tuple[list[tuple[Stored, Fact]], UndecodableEvent | None]:
+    known: list[tuple[Stored, Fact]] = []
+    for stored in batch:
+        try:
+            known.append((stored, decode_fact(stored.data)))
+        except msgspec.MsgspecError as error:
+            return known, UndecodableEvent(stored.subject, stored.sequence, str(error))
+    return known, None

@@ -1,0 +1,134 @@
+"""What is read from Postgres. Everything here may be behind the log; who needs more asks with `after`."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import asyncpg
+
+from services.api.read_model import stored_json
+from services.api.read_model.projector import GOING, Checkpoint, Projector, read_checkpoint
+from services.api.read_model.statements import LIVE, statements
+from shared.domain.chat import AnswerNode, ChatState, MessageNode
+from shared.domain.errors import UnspoolError
+from shared.domain.subjects import AnswerId, ChatId, MessageId, Sequence
+from shared.settings import Settings
+
+_POLL_SECONDS = 0.02
+
+
+class ReadModelUnavailable(UnspoolError):
+    """Postgres does not answer. Chats and answers go on; history has to wait."""
+
+
+class ReadModelBehind(UnspoolError):
+    """The read model did not come as far as was asked for, in the time that a call may wait."""
+
+
+class Reads:
+    def __init__(self, pool: asyncpg.Pool, settings: Settings, projector: Projector | None) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._projector = projector
+
+    async def chat_state(self, chat: ChatId) -> tuple[ChatState, Checkpoint | None]:
+        """A chat's state as the rows have it, and up to where they are folded."""
+        named = statements()
+        try:
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                checkpoint = await read_checkpoint(connection, LIVE)
+                row = await connection.fetchrow(named["chat"], chat)
+                nodes = await connection.fetch(named["nodes"], chat) if row else []
+        except (*GOING, asyncpg.PostgresError) as error:
+            raise ReadModelUnavailable(repr(error)) from error
+        return (_state(row, nodes) if row else ChatState(chat)), checkpoint
+
+    async def chat(self, chat: ChatId) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
+        """The chat's row and those of its messages, of one moment."""
+        named = statements()
+        try:
+            async with (
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                row = await connection.fetchrow(named["chat"], chat)
+                return (row, await connection.fetch(named["messages"], chat)) if row else None
+        except (*GOING, asyncpg.PostgresError) as error:
+            raise ReadModelUnavailable(repr(error)) from error
+
+    async def rows(self, name: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - Postgres' values
+        try:
+            async with self._pool.acquire() as connection:
+                return list(await connection.fetch(statements()[name], *arguments))
+        except (*GOING, asyncpg.PostgresError) as error:
+            raise ReadModelUnavailable(repr(error)) from error
+
+    async def position(self) -> Sequence:
+        rows = await self.rows("checkpoint")
+        return Sequence(rows[0]["position"]) if rows else Sequence(0)
+
+    async def reached(self, sequence: Sequence) -> None:
+        """Waits, within `read_after_seconds`, until the rows are folded up to a sequence. Raises `ReadModelBehind`."""
+        deadline = time.monotonic() + self._settings.read_after_seconds
+        while True:
+            own = self._projector if self._projector and self._projector.state == "active" else None
+            move = own.next_move() if own else None
+            if (own.position if own else await self.position()) >= sequence:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise ReadModelBehind(f"the read model has not come to sequence {sequence} yet")
+            if move is None:  # another process' projector: it can only be asked again
+                await asyncio.sleep(min(_POLL_SECONDS, left))
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await move.wait()
+
+
+def _state(row: asyncpg.Record, nodes: list[asyncpg.Record]) -> ChatState:
+    state = ChatState(
+        id=ChatId(row["id"]),
+        sequence=Sequence(row["sequence"]),
+        created=Sequence(row["created"]),
+        owner=row["owner"],
+        title=row["title"],
+        titled=row["titled"],
+        model=row["model"],
+        system=row["system"],
+        metadata=stored_json.decode(row["metadata"]),
+        archived=row["archived"],
+        request_hash=row["hash"],
+    )
+    for node in nodes:
+        if node["role"] == "user":
+            _add_message(state, node)
+        else:
+            _add_answer(state, node)
+    return state
+
+
+def _add_message(state: ChatState, node: asyncpg.Record) -> None:
+    id_ = MessageId(node["id"])
+    parent = AnswerId(node["parent"]) if node["parent"] else None
+    state.messages[id_] = MessageNode(id_, parent, Sequence(node["sequence"]), node["hash"])
+
+
+def _add_answer(state: ChatState, node: asyncpg.Record) -> None:
+    id_ = AnswerId(node["id"])
+    running = node["status"] == "running"
+    state.answers[id_] = AnswerNode(
+        id=id_,
+        message=MessageId(node["parent"]),
+        sequence=Sequence(node["sequence"]),
+        request_hash=node["hash"],
+        model=node["model"],
+        ended=None if running else Sequence(node["ended"]),
+        outcome=None if running else node["status"],
+        cancel_requested=node["cancelling"],
+    )
+    state.newest = id_

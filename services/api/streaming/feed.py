@@ -1,0 +1,213 @@
+"""The feed of facts: what happened to one's chats, for lists, other tabs and other devices.
+
+As with answers, a watcher is a position in one list that all share, and a frame is encoded once. What the list
+no longer holds is read from the log itself; what is further back than that, the client is told to load anew.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from services.api.streaming import sse
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable
+from shared.domain.events import (
+    AnswerCancelled,
+    AnswerCompleted,
+    AnswerFailed,
+    AnswerRequested,
+    ChatArchived,
+    ChatCreated,
+    ChatMetadataChanged,
+    ChatRenamed,
+    ChatUnarchived,
+    Fact,
+    GenerationStarted,
+    MessageRequested,
+    TitleGenerated,
+    decode_answer_event,
+    decode_fact,
+    name_of,
+)
+from shared.domain.subjects import AnswerId, Sequence
+from shared.log.event_log import EventLog
+from shared.log.protocol import Stored
+from shared.settings import Settings
+
+RELOAD = "reload"
+
+
+class Item(Struct, frozen=True):
+    sequence: Sequence
+    owner: str
+    chat: str
+    frame: bytes
+
+
+class Feed:
+    """Filled by this process' followers."""
+
+    def __init__(self, log_: EventLog, settings: Settings) -> None:
+        self._log = log_
+        self._settings = settings
+        self._items: deque[Item] = deque()
+        self._dropped = 0
+        """How many items were dropped from the front: positions count from the very first."""
+        self._complete_after: Sequence | None = None
+        self._newest = Sequence(0)
+        self._running: dict[AnswerId, str] = {}
+        self._changed = asyncio.Event()
+        self._generation = 0
+
+    # --- what the followers bring ----------------------------------------------------------------------
+
+    def follow(self, stored: Stored, fact: Fact | None) -> None:
+        """Called by the follower of CHATS, in order."""
+        if self._complete_after is None:
+            self._complete_after = Sequence(stored.sequence - 1)
+        self._newest = stored.sequence
+        if fact is None:
+            return
+        if isinstance(fact, MessageRequested | AnswerRequested):
+            self._running[fact.answer] = fact.owner
+        if isinstance(fact, AnswerCompleted | AnswerFailed | AnswerCancelled):
+            self._running.pop(fact.answer, None)
+        self._append(Item(stored.sequence, fact.owner, fact.chat, frame_of(fact, stored.sequence)))
+
+    def tokens(self, stored: Stored) -> None:
+        """Called by the follower of TOKENS: only that an answer has begun is told, without an id of its own."""
+        answer = AnswerId(stored.subject.rpartition(".")[2])
+        if answer not in self._running or b'"generation-started' not in stored.data[:40]:
+            return
+        try:
+            event = decode_answer_event(stored.data)
+        except msgspec.MsgspecError:
+            return
+        if isinstance(event, GenerationStarted):
+            chat = subjects.chat_of(answer)
+            data = {"chat": chat, "answer": answer, "attempt": event.attempt, "model": event.model}
+            frame = sse.encode("answer-started", data)
+            self._append(Item(self._newest, self._running[answer], chat, frame))
+
+    def rewound(self) -> None:
+        """Watchers go: they come again with cursors that are then looked up in the log as it is."""
+        self._items.clear()
+        self._running.clear()
+        self._complete_after = None
+        self._generation += 1
+        self._wake()
+
+    def close(self) -> None:
+        self._generation += 1
+        self._wake()
+
+    def _append(self, item: Item) -> None:
+        self._items.append(item)
+        if len(self._items) > self._settings.feed_items_max:
+            dropped = self._items.popleft()
+            self._dropped += 1
+            self._complete_after = dropped.sequence
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- what watchers get -----------------------------------------------------------------------------
+
+    async def watch(self, owner: str, chat: str | None, after: Sequence | None) -> AsyncIterator[bytes]:
+        """From a cursor, or from now. Ends when the process goes or its list is void: the client then comes again."""
+        generation = self._generation
+        position = self._dropped + len(self._items)
+        if after is not None:
+            found = self._position_after(after)
+            if found is None:
+                async for frames, reached in self._from_log(owner, chat, after):
+                    after = reached
+                    if frames:
+                        yield frames
+                found = self._position_after(after)
+            position = position if found is None else found
+        while generation == self._generation:
+            changed = self._changed
+            if position < self._dropped:  # it was so slow that what it lacks is gone from here
+                return
+            fresh = [self._items[at] for at in range(position - self._dropped, len(self._items))]
+            position += len(fresh)
+            mine = [item.frame for item in fresh if item.owner == owner and chat in {None, item.chat}]
+            if mine:
+                yield b"".join(mine)
+            elif not fresh and not await self._wait(changed):
+                yield sse.KEEP_ALIVE
+
+    async def _wait(self, changed: asyncio.Event) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.keep_alive_seconds):
+                await changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _position_after(self, after: Sequence) -> int | None:
+        """None when there may have been items after the cursor that are not held here."""
+        if self._complete_after is None or after < self._complete_after:
+            return None
+        held = next((at for at, item in enumerate(self._items) if item.sequence > after), len(self._items))
+        return self._dropped + held
+
+    async def _from_log(
+        self, owner: str, chat: str | None, after: Sequence
+    ) -> AsyncIterator[tuple[bytes, Sequence]]:
+        """Frames up to where the list begins, and how far they go. Raises `LogUnavailable`."""
+        position = await self._log.position(subjects.CHATS)
+        until = self._newest if self._complete_after is not None else position.last
+        if until - after > self._settings.facts_held_max or after > position.last:
+            yield sse.encode(RELOAD, {}, sse.facts_cursor(until)), until
+            return
+        while after < until:
+            batch = await self._log.scan(subjects.CHATS, after, self._settings.projector_batch_max)
+            if not batch:
+                raise LogUnavailable("the log could not be read as far as the feed has come")
+            mine = [_frame_for(stored, owner, chat) for stored in batch if stored.sequence <= until]
+            after = Sequence(min(batch[-1].sequence, until))
+            yield b"".join(mine), after
+
+
+def _frame_for(stored: Stored, owner: str, chat: str | None) -> bytes:
+    try:
+        fact = decode_fact(stored.data)
+    except msgspec.MsgspecError:
+        return b""
+    return frame_of(fact, stored.sequence) if fact.owner == owner and chat in {None, fact.chat} else b""
+
+
+def frame_of(fact: Fact, sequence: Sequence) -> bytes:
+    """The event's name is the fact's. What a list needs is in it; the text of an answer is not."""
+    return sse.encode(
+        name_of(fact), {"chat": fact.chat} | _details(fact, sequence), sse.facts_cursor(sequence)
+    )
+
+
+def _details(fact: Fact, sequence: Sequence) -> dict[str, Any]:
+    match fact:
+        case ChatCreated():
+            return {"title": fact.title, "model": fact.model, "metadata": fact.metadata}
+        case MessageRequested():
+            asked = {"message": fact.message, "parent_id": fact.parent, "content": fact.content}
+            return asked | {"answer": fact.answer, "model": fact.model}
+        case AnswerRequested():
+            return {"message": fact.message, "answer": fact.answer, "model": fact.model}
+        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            return {"message": fact.message, "answer": fact.answer} | sse.end_data(fact, sequence)
+        case TitleGenerated() | ChatRenamed():
+            return {"title": fact.title}
+        case ChatMetadataChanged():
+            return {"metadata": fact.metadata}
+        case ChatArchived() | ChatUnarchived():
+            return {"archived": isinstance(fact, ChatArchived)}
+        case _:
+            return {"answer": fact.answer} if hasattr(fact, "answer") else {}

@@ -1,0 +1,148 @@
+"""Server-sent events of the answer stream: from log events to bytes, and cursors to and fro. Pure.
+
+A frame is encoded once, by whoever reads the log, and given to all watchers as it is.
+"""
+
+import re
+from collections.abc import Sequence as Items
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from shared.domain.answer import AnswerState, outcome_of
+from shared.domain.events import (
+    AnswerEnd,
+    AnswerEvent,
+    AnswerFailed,
+    GenerationEnded,
+    GenerationHandedOver,
+    GenerationReset,
+    GenerationStarted,
+    TokenEmitted,
+    ToolCallFragment,
+)
+from shared.domain.subjects import Attempt, Index, Sequence
+
+KEEP_ALIVE = b": keep-alive\n\n"
+_CURSOR = re.compile(r"([1-9][0-9]{0,8})\.(end|[1-9][0-9]{0,17})")
+_FACTS_CURSOR = re.compile(r"c([0-9]{1,18})")
+_json = msgspec.json.Encoder()
+_LINE_BREAKS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
+"""Not line breaks in an event stream; but widely used clients, httpx-sse among them, split lines there."""
+
+
+class Cursor(Struct, frozen=True):
+    """The last event that a client has; `index` None: it has the end."""
+
+    attempt: Attempt
+    index: Index | None
+
+    def __str__(self) -> str:
+        return f"{self.attempt}.{'end' if self.index is None else self.index}"
+
+
+def parse_cursor(text: str) -> Cursor | None:
+    """None for what is no cursor at all."""
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        return None
+    attempt, index = found.groups()
+    return Cursor(Attempt(int(attempt)), None if index == "end" else Index(int(index)))
+
+
+def facts_cursor(sequence: Sequence) -> str:
+    return f"c{sequence}"
+
+
+def parse_facts_cursor(text: str) -> Sequence | None:
+    found = _FACTS_CURSOR.fullmatch(text)
+    return Sequence(int(found[1])) if found else None
+
+
+def encode(event: str, data: Any, id_: str | None = None) -> bytes:  # noqa: ANN401 - whatever msgspec can encode
+    """One event. Its data is one line, also for clients that break lines where Unicode does.
+
+    An empty id makes a client forget the one that it has: it comes again without a cursor.
+    """
+    head = "" if id_ is None else f"id: {id_}\n"
+    line = _json.encode(data)
+    for raw, escaped in _LINE_BREAKS.items():
+        if raw in line:
+            line = line.replace(raw, escaped)
+    return b"%bevent: %b\ndata: %b\n\n" % (head.encode(), event.encode(), line)
+
+
+def preamble(retry_milliseconds: int) -> bytes:
+    return b"retry: %d\n\n" % retry_milliseconds
+
+
+def frame_of(event: AnswerEvent) -> bytes | None:
+    """What a client gets of an event of the answer's subject; None for what is not for clients."""
+    match event:
+        case GenerationStarted():
+            data: dict[str, Any] = {"attempt": event.attempt, "model": event.model}
+            if event.left_out:
+                data["left_out"] = event.left_out
+            return encode("started", data)
+        case TokenEmitted():
+            return encode("token", _token(event), f"{event.attempt}.{event.index}")
+        case GenerationReset():
+            return encode("reset", {"attempt": event.attempt})
+        case GenerationHandedOver() | GenerationEnded():
+            return None
+
+
+def _token(event: TokenEmitted) -> dict[str, Any]:
+    if event.tool_call is not None:
+        return {"tool_call": event.tool_call}
+    return {"reasoning": event.reasoning} if event.reasoning else {"text": event.text}
+
+
+def snapshot(state: AnswerState) -> bytes:
+    """All that there is so far: it replaces what the client has. Its id is that of the last token in it, or empty."""
+    cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else ""
+    said = (state.whole_text, state.whole_reasoning, state.tool_calls)
+    return _snapshot(*said, state.attempt, state.last_index, cursor)
+
+
+def snapshot_of_end(end: AnswerEnd) -> bytes:
+    cursor = str(last_token(end)) if end.last_index else ""
+    return _snapshot(end.text, end.reasoning, end.tool_calls, end.attempt, end.last_index, cursor)
+
+
+def last_token(end: AnswerEnd) -> Cursor:
+    """The cursor of a client that has all but the end. Tokens of which nothing was kept belong to no span."""
+    return Cursor(end.spans[-1].attempt if end.spans else end.attempt, end.last_index)
+
+
+def _snapshot(
+    text: str,
+    reasoning: str,
+    tool_calls: Items[ToolCallFragment],
+    attempt: Attempt,
+    index: Index,
+    cursor: str,
+) -> bytes:
+    data = {"text": text, "reasoning": reasoning, "attempt": attempt, "index": index}
+    if tool_calls:
+        data["tool_calls"] = tool_calls
+    return encode("snapshot", data, cursor)
+
+
+def done(end: AnswerEnd, sequence: Sequence) -> bytes:
+    return encode("done", end_data(end, sequence), f"{end.attempt}.end")
+
+
+def end_data(end: AnswerEnd, sequence: Sequence) -> dict[str, Any]:
+    """The outcome, as `done` and the feed of facts tell it."""
+    data: dict[str, Any] = {
+        "status": outcome_of(end),
+        "finish_reason": end.finish_reason,
+        "usage": end.usage,
+        "last_index": end.last_index,
+        "cursor": facts_cursor(sequence),
+    }
+    if isinstance(end, AnswerFailed):
+        data["error"] = end.error
+    return data

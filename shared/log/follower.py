@@ -1,0 +1,210 @@
+"""Following a stream as it grows: every stored event once, in order, for as long as the process lives.
+
+The law of this file: no delivery may be missing. A gap in the consumer's sequence, a silence longer than
+the heartbeat allows, or a reconnect ends the consumer, and another begins after the last event that was
+handled. Where the log turns out to have lost that very event, what was handled is void: `rewound` says so,
+and following begins again where the log really ends.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+
+from shared.domain import subjects
+from shared.domain.errors import LogUnavailable
+from shared.domain.subjects import Sequence
+from shared.log.event_log import EventLog
+from shared.log.protocol import Position, Stored
+from shared.logging import logger
+from shared.settings import Settings
+
+log = logger(__name__)
+
+_SILENT_HEARTBEATS_MAX = 3
+_RETRY_SECONDS = 0.2
+_SAME_TIME = timedelta(milliseconds=1)
+
+Start = Callable[[], Awaitable[Sequence | datetime]]
+
+
+class Follower:
+    """`handle` is called for each event, in order, and must not block; an error in it is logged, and passed over."""
+
+    def __init__(
+        self,
+        log_: EventLog,
+        stream: str,
+        handle: Callable[[Stored], None],
+        settings: Settings,
+        *,
+        filters: tuple[str, ...] = (),
+        start: Start | None = None,
+        rewound: Callable[[], None] | None = None,
+    ) -> None:
+        self._log = log_
+        self._stream = stream
+        self._handle = handle
+        self._settings = settings
+        self._filters = filters
+        self._start = start or self._a_little_before_now
+        self._rewound = rewound or _nothing
+        self._seen: Stored | None = None
+        self._began_after = Sequence(0)
+        self._created = ""
+        self._consumer_sequence = 0
+        self._heard = False
+        self._broken = asyncio.Event()
+        self._target: Sequence | None = None
+        self.caught_up = asyncio.Event()
+        """Set once all is handled that was in the log when following began; cleared while there is no consumer."""
+        log_.on_reconnect(self._broken.set)
+
+    @property
+    def position(self) -> Sequence:
+        """All at or below it that this follower is to see has been handled."""
+        return self._seen.sequence if self._seen else self._began_after
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether all that is appended from now on will be handled: it is known where in the log this follower stands."""
+        return bool(self._created)
+
+    @property
+    def began_after(self) -> Sequence:
+        """What is at or below it was never seen by this follower."""
+        return self._began_after
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except LogUnavailable as error:
+                log.warning("follower-waits", stream=self._stream, reason=str(error))
+                self.caught_up.clear()
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _follow(self) -> None:
+        self._broken.clear()
+        self._consumer_sequence = 0
+        start = await self._where_to_start()
+        end = await self._log.push(self._stream, self, start=start, filters=self._filters)
+        try:
+            self._check_caught_up()
+            await self._watch()
+        finally:
+            self.caught_up.clear()
+            await end()
+
+    async def _where_to_start(self) -> Sequence | datetime:
+        position = await self._log.position(self._stream)
+        unseen = (
+            self._seen is None and self._created == position.created and self._began_after <= position.last
+        )
+        if self._created and await self._is_void(position):
+            self._seen = None
+            self._created = ""
+            self._rewound()
+        self._target = position.last
+        if self._created:
+            return Sequence(self.position + 1)
+        start = await self._start()
+        began_after = await self._sequence_before(start, position.last)
+        if unseen and self._began_after < began_after:  # what came meanwhile is not passed over
+            start = Sequence(self._began_after + 1)
+        else:
+            self._began_after = began_after
+        self._created = position.created
+        return start
+
+    async def _is_void(self, position: Position) -> bool:
+        """Whether the log is no longer the one that was followed. Where nothing was handled yet, nobody can tell."""
+        if self._seen is None:
+            return True
+        if self._created == position.created and await self._still_there(self._seen, position.last):
+            return False
+        log.error("log-rewound", stream=self._stream, sequence=self.position, last=position.last)
+        return True
+
+    async def _still_there(self, seen: Stored, last: Sequence) -> bool:
+        """Whether the last event that was handled is still what the log has at that place."""
+        if last < seen.sequence:
+            return False
+        found = await self._log.at(self._stream, seen.sequence)
+        if found is None:  # purged: a chat was deleted, or its age was up
+            return True
+        return found.data == seen.data and abs(found.time - seen.time) < _SAME_TIME
+
+    async def _watch(self) -> None:
+        """Until the consumer can no longer be trusted."""
+        patience = self._settings.follower_heartbeat_seconds * _SILENT_HEARTBEATS_MAX
+        while True:
+            self._heard = False
+            try:
+                async with asyncio.timeout(patience):
+                    await self._broken.wait()
+            except TimeoutError:
+                if self._heard:
+                    continue
+                log.warning("follower-silent", stream=self._stream, sequence=self.position)
+                return
+            return
+
+    # --- what the log tells (PushFeed) -----------------------------------------------------------------
+
+    def begun(self, pending: int) -> None:
+        if pending == 0 and self._target is not None:
+            self._target = min(self._target, self.position)
+
+    def stored(self, stored: Stored, consumer_sequence: int) -> None:
+        if self._broken.is_set():
+            return
+        self._heard = True
+        if consumer_sequence != self._consumer_sequence + 1:
+            log.warning("follower-gap", stream=self._stream, sequence=self.position)
+            self._broken.set()
+            return
+        self._consumer_sequence = consumer_sequence
+        if stored.sequence > self.position:
+            try:
+                self._handle(stored)
+            except Exception:
+                # One event that its reader stumbles over must not take all streams with it, again at each start.
+                log.exception("event-passed-over", stream=self._stream, sequence=stored.sequence)
+            self._seen = stored
+        self._check_caught_up()
+
+    def heartbeat(self, last_consumer_sequence: int) -> None:
+        self._heard = True
+        if last_consumer_sequence > self._consumer_sequence:
+            self._broken.set()
+        else:  # idle: the consumer has delivered all that there is for it
+            self._target = min(self._target or Sequence(0), self.position)
+            self._check_caught_up()
+
+    def _check_caught_up(self) -> None:
+        if self._target is not None and self.position >= self._target and not self._broken.is_set():
+            self.caught_up.set()
+
+    # --- where to begin ----------------------------------------------------------------------------------
+
+    async def _a_little_before_now(self) -> Sequence | datetime:
+        """By the broker's clock: the newest event's time, less the overlap."""
+        newest = await self._newest()
+        if newest is None:
+            return Sequence(1)
+        return newest.time - timedelta(seconds=self._settings.follower_overlap_seconds)
+
+    async def _sequence_before(self, start: Sequence | datetime, last: Sequence) -> Sequence:
+        if not isinstance(start, datetime):
+            return Sequence(start - 1)
+        first = await self._log.first_since(self._stream, start)
+        return Sequence(first - 1) if first else last
+
+    async def _newest(self) -> Stored | None:
+        return await self._log.last(
+            {subjects.CHATS: subjects.CHATS_SUBJECTS}.get(self._stream, subjects.TOKENS_SUBJECTS)
+        )
+
+
+def _nothing() -> None:
+    pass

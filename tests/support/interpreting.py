@@ -1,0 +1,69 @@
+"""What a provider's bytes mean, without a socket: for tests of the interpretation alone."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from services.generator.providers import Delta, Finished, ReasoningDelta, TextDelta, ToolCallDelta, complaints
+from services.generator.providers.anthropic_events import Messages
+from services.generator.providers.continuation import Continuation
+from services.generator.providers.openai_chunks import Chunks
+from services.generator.providers.reading import Incoming
+from shared.domain.errors import ProviderError
+from shared.domain.events import ToolCallFragment
+
+Api = Literal["openai", "anthropic"]
+
+
+class Heard(Struct, frozen=True):
+    """Deltas, and then either of the two."""
+
+    deltas: tuple[Delta, ...]
+    finished: Finished | None = None
+    error: type[ProviderError] | None = None
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.deltas if isinstance(delta, TextDelta))
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(delta.text for delta in self.deltas if isinstance(delta, ReasoningDelta))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallFragment, ...]:
+        """Whole, by their index."""
+        calls: dict[int, ToolCallFragment] = {}
+        for delta in self.deltas:
+            if isinstance(delta, ToolCallDelta):
+                new = delta.fragment
+                old = calls.get(new.index, ToolCallFragment(index=new.index))
+                calls[new.index] = ToolCallFragment(
+                    index=new.index,
+                    id=old.id or new.id,
+                    name=old.name or new.name,
+                    arguments=old.arguments + new.arguments,
+                )
+        return tuple(calls[index] for index in sorted(calls))
+
+
+def heard(api: Api, chunks: Iterable[bytes], prefill: str = "") -> Heard:
+    """All chunks, and then the end of the stream."""
+    incoming = _incoming(api, prefill)
+    deltas: list[Delta] = []
+    try:
+        for chunk in (*chunks, b""):
+            deltas.extend(incoming.receive(chunk)) if incoming.finished is None else None
+    except ProviderError as error:
+        return Heard(tuple(deltas), error=type(error), detail=error.detail)
+    return Heard(tuple(deltas), finished=incoming.finished)
+
+
+def _incoming(api: Api, prefill: str) -> Incoming:
+    def complain(found: object, *, begun: bool) -> ProviderError:
+        return complaints.in_stream(found, begun=begun, key=None)
+
+    continuation = Continuation(prefill)
+    return Incoming(Chunks(continuation, complain) if api == "openai" else Messages(continuation, complain))
