@@ -166,7 +166,8 @@ async def test_a_stream_is_cut_when_its_reader_sends_without_end(scene: Scene) -
                 pass
     writer.close()
     stopped = await scene.client.http.post(f"/v1/answers/{asked['answer']}/cancel")
-    assert stopped.json()["status"] == "generating"  # that its reader was cut is nothing to the answer
+    # The cut connection did not end the answer: it was in generation until the cancel, which may take effect at once.
+    assert stopped.json()["status"] in {"generating", "cancelled"}
     assert (await Reader().read(scene.client, asked["answer"])).done is not None
     assert "Traceback" not in scene.system.apis[0].log()
 
