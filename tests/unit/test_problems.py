@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.api.app import make_app
 from services.api.http import problems
-from services.api.http.json_body import DEPTH_MAX, KEYS_MAX, read
+from services.api.http.json_body import DEPTH_MAX, KEYS_MAX, parse
 from shared.settings import Settings
 
 
@@ -23,9 +23,9 @@ async def test_a_fault_of_ours_is_a_document_that_says_nothing_of_it() -> None:
     assert (response.status_code, response.headers["content-type"]) == (500, problems.MEDIA_TYPE)
     assert response.json() == {
         "type": "urn:unspool:internal",
-        "title": "Something went wrong here",
+        "title": "Internal server error",
         "status": 500,
-        "detail": "The fault is in the server's log.",
+        "detail": "An unexpected error occurred. The server's log has its traceback.",
     }
 
 
@@ -41,7 +41,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_what_is_json_for_everyone_is_read_as_it_is(value: Any) -> None:
-    assert read(json.dumps(value).encode()) == read(json.dumps(value, ensure_ascii=False).encode()) == value
+    assert parse(json.dumps(value).encode()) == parse(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_what_is_json_for_everyone_is_read_as_it_is(value: Any) -> None:
     ids=lambda body: body[:20].decode(),
 )
 def test_what_is_just_within_the_bounds_is_read(body: bytes) -> None:
-    assert read(body) == json.loads(body)
+    assert parse(body) == json.loads(body)
 
 
 @given(st.binary(max_size=100))
 def test_whatever_bytes_come_they_are_read_or_refused(body: bytes) -> None:
     with contextlib.suppress(problems.Refused):
-        read(body)
+        parse(body)

@@ -1,8 +1,9 @@
-"""What a reader of this repository must never come upon."""
+"""Checks the style of the tree that a machine can check: lengths, leftovers, prints, language."""
 
 import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,20 @@ LINES_MAX = 350
 LONG_FOR_A_REASON = {
     "shared/log/event_log.py": "the one module that may import nats: what speaks to it cannot stand elsewhere",
 }
-"""Path and reason: one that a reader would accept."""
+"""Path and the reason for its length."""
 COMMANDS = {"services/api/read_model/rebuild.py"}
-"""Modules of services that a person runs and watches."""
+"""Modules of services that a person runs in a terminal."""
 LEFTOVERS = re.compile("TO" + "DO|FIX" + "ME|XX" + "X|HA" + "CK")
 PATHS = "|".join(f"/{name}/" for name in ("work", "root", "home", "Users"))
 HOSTS = "|".join(rf"{name}[.]org" for name in ("pypi", "pythonhosted", "npmjs", "debian"))
 OF_ONE_MACHINE = re.compile(f"{PATHS}|{HOSTS}")
+ROOMS_IN_PLAIN_LANGUAGE = ("services/api/http/",)
+"""Paths whose names and docstrings follow the language rules. The list grows until it covers the tree."""
+THIRD_PERSON = re.compile(r"[A-Z][a-z-]+s\b")
+NO_VERBS = {"Always", "As", "Its", "Less", "Perhaps", "Sometimes", "This", "Unless"}
+FORBIDDEN_BEGINNINGS = re.compile(r"(?:\A|[.:?!]\s+)(What|Whether|Of|As|Who|That|Nobody|Whoever|Perhaps)\b")
+PARTICIPLE = re.compile(r"_*[a-z]+(ed|ing)(_|\Z)")
+NO_PARTICIPLES = {"feed", "ping", "bring", "embed", "seed", "embedded"}
 BINARY = {".png", ".jpg", ".gif", ".ico", ".woff2", ".gz", ".webp"}
 
 
@@ -66,3 +74,65 @@ def test_only_commands_print() -> None:
         if "sys.stderr" not in {ast.unparse(keyword.value) for keyword in node.keywords}
     ]
     assert printing == []
+
+
+def _modules_in_plain_language() -> Iterator[tuple[str, ast.Module]]:
+    for name, text in _texts().items():
+        if name.endswith(".py") and name.startswith(ROOMS_IN_PLAIN_LANGUAGE):
+            yield name, ast.parse(text)
+
+
+def _is_property(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(ast.unparse(decorator).endswith("property") for decorator in function.decorator_list)
+
+
+def _strings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Yields all docstrings, those of attributes included."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text.strip()
+
+
+def test_a_docstring_of_a_function_starts_with_a_verb_in_the_third_person() -> None:
+    others = [
+        f"{name}:{node.lineno}: {first}"
+        for name, tree in _modules_in_plain_language()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not _is_property(node)
+        if not node.name.startswith("test_") and (text := ast.get_docstring(node))
+        if not THIRD_PERSON.match(first := text.split(maxsplit=1)[0]) or first in NO_VERBS
+    ]
+    assert others == []
+
+
+def test_a_docstring_has_no_sentence_that_begins_with_a_riddle() -> None:
+    riddles = [
+        f"{name}:{line}: {found[0].strip()}"
+        for name, tree in _modules_in_plain_language()
+        for line, text in _strings(tree)
+        if (found := FORBIDDEN_BEGINNINGS.search(text))
+    ]
+    assert riddles == []
+
+
+def test_no_coroutine_is_named_by_a_participle() -> None:
+    participles = [
+        f"{name}:{node.lineno}: {node.name}"
+        for name, tree in _modules_in_plain_language()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef) and PARTICIPLE.match(node.name)
+        if node.name.strip("_").split("_")[0] not in NO_PARTICIPLES
+    ]
+    assert participles == []
+
+
+def test_every_public_class_has_a_docstring() -> None:
+    silent = [
+        f"{name}:{node.lineno}: {node.name}"
+        for name, tree in _modules_in_plain_language()
+        if not name.startswith("tests/")
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert silent == []

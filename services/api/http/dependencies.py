@@ -1,4 +1,4 @@
-"""What every route stands on, made once per process, and who is calling."""
+"""Dependencies of the routes: the objects that one process shares, and the authenticated caller."""
 
 import hmac
 from typing import Annotated
@@ -23,6 +23,8 @@ from shared.settings import Settings
 
 
 class Context(Struct, kw_only=True):
+    """The objects that all routes share. `services/api/app.py` creates and closes them, once per process."""
+
     settings: Settings
     log: EventLog
     reads: Reads
@@ -40,14 +42,14 @@ class Context(Struct, kw_only=True):
     closing: bool = False
 
 
-def context(request: Request) -> Context:
+def get_context(request: Request) -> Context:
     found: Context = request.app.state.context
     return found
 
 
-def owner(request: Request) -> str:
-    """Who is calling: one local user, unless a key is set; then whoever has the key."""
-    settings = context(request).settings
+def authenticate(request: Request) -> str:
+    """Returns the owner that the request acts for. Raises `NoKey` if `api_key` is set and the request lacks it."""
+    settings = get_context(request).settings
     if settings.api_key:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), settings.api_key.encode()):
@@ -55,5 +57,5 @@ def owner(request: Request) -> str:
     return settings.owner
 
 
-Here = Annotated[Context, Depends(context)]
-Owner = Annotated[str, Depends(owner)]
+InjectedContext = Annotated[Context, Depends(get_context)]
+Owner = Annotated[str, Depends(authenticate)]

@@ -1,4 +1,4 @@
-"""What goes out: rows and states as the JSON documents of the contract. Pure."""
+"""Response documents: turns rows and states into the JSON of the contract. Pure."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +17,7 @@ Document = dict[str, Any]
 
 
 def chat_of_state(state: ChatState, created_at: datetime | None) -> Document:
+    """Returns a chat as it stands after a command: without `updated_at`, which only the read model knows."""
     return {
         "id": state.id,
         "title": state.title,
@@ -24,13 +25,14 @@ def chat_of_state(state: ChatState, created_at: datetime | None) -> Document:
         "system": state.system,
         "metadata": state.metadata,
         "archived": state.archived,
-        "created_at": _time(created_at),
+        "created_at": _format_time(created_at),
         "generating": state.generating,
         "cursor": facts_cursor(state.sequence),
     }
 
 
 def chat_of_row(row: asyncpg.Record, *, generating: bool) -> Document:
+    """Returns a chat as the read model has it; its cursor is that of the chat's newest fact."""
     return {
         "id": row["id"],
         "title": row["title"],
@@ -38,20 +40,20 @@ def chat_of_row(row: asyncpg.Record, *, generating: bool) -> Document:
         "system": row["system"],
         "metadata": stored_json.decode(row["metadata"]),
         "archived": row["archived"],
-        "created_at": _time(row["created_at"]),
-        "updated_at": _time(row["active_at"]),
+        "created_at": _format_time(row["created_at"]),
+        "updated_at": _format_time(row["active_at"]),
         "generating": generating,
         "cursor": facts_cursor(Sequence(row["sequence"])),
     }
 
 
 def message_of_row(row: asyncpg.Record) -> Document:
-    """A node of the tree: a user's message, or an answer."""
+    """Returns a node of the chat's tree: a user's message or an answer."""
     common = {
         "id": row["id"],
         "role": row["role"],
         "parent_id": row["parent"],
-        "created_at": _time(row["created_at"]),
+        "created_at": _format_time(row["created_at"]),
         "metadata": stored_json.decode(row["metadata"]),
     }
     if row["role"] == "user":
@@ -64,15 +66,16 @@ def message_of_row(row: asyncpg.Record) -> Document:
         "reasoning": row["reasoning"],
         "tool_calls": msgspec.json.decode(row["tool_calls"]),
         "finish_reason": row["finish_reason"],
-        "usage": _decoded(row["usage"]),
-        "error": _decoded(row["error"]),
-        "attempts": _decoded(row["spans"]),
+        "usage": _decode(row["usage"]),
+        "error": _decode(row["error"]),
+        "attempts": _decode(row["spans"]),
         "left_out": row["left_out"],
-        "ended_at": _time(row["ended_at"]),
+        "ended_at": _format_time(row["ended_at"]),
     }
 
 
-def answer_running(answer: str, state: AnswerState) -> Document:
+def running_answer(answer: str, state: AnswerState) -> Document:
+    """Returns an answer that has not ended, with the text so far and the cursor of its newest event."""
     cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else None
     return _answer(answer, "generating" if state.attempt else "queued", cursor) | {
         "text": state.whole_text,
@@ -83,7 +86,8 @@ def answer_running(answer: str, state: AnswerState) -> Document:
     }
 
 
-def answer_ended(end: AnswerEnd, status: str) -> Document:
+def ended_answer(end: AnswerEnd, status: str) -> Document:
+    """Returns an answer that has ended. `status` is `completed`, `failed` or `cancelled`."""
     return _answer(end.answer, status, f"{end.attempt}.end") | {
         "text": end.text,
         "reasoning": end.reasoning,
@@ -111,11 +115,11 @@ def _answer(answer: str, status: str, cursor: str | None) -> Document:
     }
 
 
-def _decoded(value: str | None) -> Any:  # noqa: ANN401 - JSON
+def _decode(value: str | None) -> Any:  # noqa: ANN401 - JSON
     return None if value is None else msgspec.json.decode(value)
 
 
-def _time(value: datetime | None) -> str | None:
+def _format_time(value: datetime | None) -> str | None:
     return (
         None
         if value is None

@@ -1,4 +1,4 @@
-"""An HTTP response that is a stream of events, and that can break off without pretending to have ended."""
+"""An HTTP response of server-sent events that can break off without a clean end."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,10 @@ HEADERS = {
 
 
 class EventStream(Response):
-    """`source` raising `StreamBroken` cuts the connection: the client sees a broken body, never a clean end."""
+    """Sends `first`, then all of `source`, and closes `source` when the client leaves.
+
+    If `source` raises `StreamBroken`, the connection is cut: the client sees a broken body, never a clean end.
+    """
 
     media_type = "text/event-stream"
 
@@ -34,19 +37,19 @@ class EventStream(Response):
         self._source = source
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        copying = asyncio.create_task(self._copy(send))
-        leaving = asyncio.create_task(_disconnected(receive))
+        copy = asyncio.create_task(self._copy(send))
+        disconnect = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait([copying, leaving], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([copy, disconnect], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (copying, leaving):
+            for task in (copy, disconnect):
                 task.cancel()
-            await asyncio.wait([copying, leaving])
-        if not copying.cancelled():
-            copying.result()
+            await asyncio.wait([copy, disconnect])
+        if not copy.cancelled():
+            copy.result()
 
     async def _copy(self, send: Send) -> None:
-        """Returning without the last body message makes the server cut the connection: that is how a stream breaks off."""
+        """Sends the response. On `StreamBroken` it omits the last body message: the server then cuts the connection."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if self._first:
             await send({"type": "http.response.body", "body": self._first, "more_body": True})
@@ -57,7 +60,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _disconnected(receive: Receive) -> None:
-    with contextlib.suppress(HTTPException):  # its body is too large: it is as if it had left
+async def _wait_for_disconnect(receive: Receive) -> None:
+    with contextlib.suppress(HTTPException):  # A body that is too large ends the stream like a disconnect.
         while (await receive())["type"] != "http.disconnect":
             pass

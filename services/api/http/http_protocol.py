@@ -1,4 +1,4 @@
-"""HTTP itself: what is no HTTP request gets a problem document too, and a request's head has a bound."""
+"""Problem documents for malformed HTTP, and a limit on the size of a request's head."""
 
 from typing import Any
 
@@ -7,17 +7,21 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from services.api.http.problems import MEDIA_TYPE, problem
 
 HEAD_MAX_BYTES = 64 * 1024
-"""Of a request line and its headers, which uvicorn keeps in memory until they are complete."""
+"""Limit of the request line and headers together: uvicorn keeps them in memory until they are complete."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's own, but for what it answers when its parser gives up, and for the bound, which it does not have."""
+    """uvicorn's protocol, one per connection, with two changes: a parse error is answered with a problem document,
+    and a head of more than `HEAD_MAX_BYTES` with 431.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's own
         super().__init__(*arguments, **named)
         self._in_head = True
         self._only_head = True
-        """Whether the bytes that came last are all of one head: what comes with the end of another is not counted."""
+        """True if the newest bytes belong to one head alone. Bytes that also carry the end of another request are
+        not counted.
+        """
         self._head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
@@ -26,7 +30,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head and self._only_head:
             self._head_bytes += len(data)
         if self._head_bytes > HEAD_MAX_BYTES:
-            self._refuse("head-too-large", f"It may have at most {HEAD_MAX_BYTES} bytes.")
+            self._refuse("head-too-large", f"The request line and headers exceed {HEAD_MAX_BYTES} bytes.")
 
     def on_headers_complete(self) -> None:
         self._in_head = self._only_head = False

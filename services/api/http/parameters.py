@@ -1,5 +1,5 @@
-"""Parameters that routes take beside their bodies. Patterns are said here for who reads the OpenAPI document: what does
-not match them is refused by the routes, with a better reason than a pattern.
+"""Path, query and header parameters of the routes. The patterns only document the parameters in OpenAPI: the routes
+validate the values themselves, because their error messages are more precise than a pattern.
 """
 
 from typing import Annotated, Any
@@ -11,30 +11,34 @@ from services.api.http.openapi import examples
 _FACTS_CURSOR: dict[str, Any] = {"pattern": "^c[0-9]{1,18}$"}
 _FEED_CURSOR: dict[str, Any] = {"pattern": "^(c[0-9]{1,18})?$"}
 _ANSWER_CURSOR: dict[str, Any] = {"pattern": "^([1-9][0-9]{0,8}[.](end|[1-9][0-9]{0,17}))?$"}
-_LAST_EVENT = "The id of the last event that the client has: the stream goes on after it."
-_NO_HEADER = "As `Last-Event-ID`, for what cannot set a header. The header wins."
+_LAST_EVENT = "The id of the last event that the client received. The stream resumes after it."
+_NO_HEADER = "Same as `Last-Event-ID`, for clients that cannot set headers. The header takes precedence."
 
-ChatInPath = Annotated[str, Path(description="Its id.", openapi_examples=examples.one(examples.CHAT))]
-AnswerInPath = Annotated[str, Path(description="Its id.", openapi_examples=examples.one(examples.ANSWER))]
+ChatInPath = Annotated[
+    str, Path(description="The chat's id.", openapi_examples=examples.parameter_example(examples.CHAT))
+]
+AnswerInPath = Annotated[
+    str, Path(description="The answer's id.", openapi_examples=examples.parameter_example(examples.ANSWER))
+]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=200,
-        description="In place of an `id` in the body: the same key again gives the same answer.",
+        description="An alternative to `id` in the body. Repeating a call with the same key is idempotent.",
     ),
 ]
 After = Annotated[
     str | None,
     Query(
-        description="A cursor: what is read is at least as new.",
-        openapi_examples=examples.one("c1"),
+        description="A cursor. The response is at least as new as this cursor.",
+        openapi_examples=examples.parameter_example("c1"),
         json_schema_extra=_FACTS_CURSOR,
     ),
 ]
 Before = Annotated[
-    str | None, Query(description="`next` of the page before.", json_schema_extra=_FACTS_CURSOR)
+    str | None, Query(description="`next` of the previous page.", json_schema_extra=_FACTS_CURSOR)
 ]
 LastFeedEvent = Annotated[
     str | None, Header(alias="Last-Event-ID", description=_LAST_EVENT, json_schema_extra=_FEED_CURSOR)
@@ -42,8 +46,8 @@ LastFeedEvent = Annotated[
 AfterFeedEvent = Annotated[
     str | None,
     Query(
-        description=f"{_NO_HEADER} A list's `cursor` is one too.",
-        openapi_examples=examples.one("c1"),
+        description=f"{_NO_HEADER} The `cursor` of a list is accepted too.",
+        openapi_examples=examples.parameter_example("c1"),
         json_schema_extra=_FEED_CURSOR,
     ),
 ]

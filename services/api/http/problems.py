@@ -1,4 +1,4 @@
-"""From errors to HTTP: the only place that knows status codes of decisions. RFC 9457 throughout."""
+"""Maps errors to HTTP problem documents (RFC 9457). Only this module assigns status codes to errors."""
 
 from http import HTTPStatus
 from typing import Any
@@ -25,45 +25,43 @@ from shared.domain.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_SECONDS = "1"
-_AGAIN = (
-    "Make the same call again after `Retry-After` seconds; with the same id, what it asks for happens once."
-)
+_RETRY = "Retry the same call after `Retry-After` seconds. With the same id it takes effect once."
 _ERRORS_MAX = 20
 _TEXT_MAX_CHARS = 500
-"""What a client sent comes back in texts, and it may have sent a megabyte."""
+"""Limit for a text of a problem: it may repeat input of the client, which may be a megabyte long."""
 
 # class: (status, type, title)
 _KNOWN: dict[type[UnspoolError], tuple[int, str, str]] = {
     NotFound: (404, "not-found", "Not found"),
-    IdConflict: (409, "id-conflict", "The id is in use with other content"),
-    AnswerInProgress: (409, "answer-in-progress", "An answer is still being made on this branch"),
+    IdConflict: (409, "id-conflict", "The id was used before with different content"),
+    AnswerInProgress: (409, "answer-in-progress", "An answer is still being generated on this branch"),
     Invalid: (422, "invalid", "The request is not valid"),
     UnknownModel: (422, "unknown-model", "Unknown model"),
-    LogUnavailable: (503, "log-unavailable", "The log does not answer"),
-    LogFull: (507, "log-full", "The log has no room"),
-    ReadModelUnavailable: (503, "history-unavailable", "The history does not answer"),
-    ReadModelBehind: (503, "history-behind", "The history has not come that far yet"),
+    LogUnavailable: (503, "log-unavailable", "The log is unavailable"),
+    LogFull: (507, "log-full", "The log has reached its storage limit"),
+    ReadModelUnavailable: (503, "history-unavailable", "The history is unavailable"),
+    ReadModelBehind: (503, "history-behind", "The history has not reached the requested cursor yet"),
     TooManyStreams: (503, "too-many-streams", "Too many open streams"),
 }
 
 
 TYPES: dict[str, tuple[int, str]] = {
-    "bad-request": (400, "The request could not be received"),
+    "bad-request": (400, "The request could not be read"),
     "bad-json": (400, "The body is not valid JSON"),
-    "bad-cursor": (400, "This is not a cursor"),
-    "bad-http": (400, "This is not an HTTP request"),
-    "unauthorized": (401, "A key is needed"),
+    "bad-cursor": (400, "The cursor is not valid"),
+    "bad-http": (400, "The request is not valid HTTP"),
+    "unauthorized": (401, "The API key is missing or wrong"),
     "method-not-allowed": (405, "Method not allowed"),
     "body-too-large": (413, "The body is too large"),
-    "unsupported-media-type": (415, "The body is not said to be JSON"),
+    "unsupported-media-type": (415, "The content type is not JSON"),
     "head-too-large": (431, "The headers are too large"),
-    "internal": (500, "Something went wrong here"),
+    "internal": (500, "Internal server error"),
 } | {type_: (status, title) for status, type_, title in _KNOWN.values()}
-"""All types of problem there are, with status and title."""
+"""Every problem type, with its status and title."""
 
 
 class Refused(HTTPException):
-    """A request that is refused for its form, whatever it asks for. `type_` is one of `TYPES`."""
+    """A request is rejected for its form, before its content matters. `type_` is one of `TYPES`."""
 
     def __init__(self, type_: str, detail: str, headers: dict[str, str] | None = None) -> None:
         status, _ = TYPES[type_]
@@ -71,13 +69,16 @@ class Refused(HTTPException):
         self.type = type_
 
     def response(self) -> JSONResponse:
+        """Returns the problem document, for code that runs outside FastAPI's exception handlers."""
         return problem(self.type, self.detail, headers=dict(self.headers or {}))
 
 
 class NoKey(Refused):
+    """The request does not carry the required key as a bearer token."""
+
     def __init__(self) -> None:
         super().__init__(
-            "unauthorized", "It needs the header `authorization: Bearer KEY`.", {"www-authenticate": "Bearer"}
+            "unauthorized", "Send the header `authorization: Bearer KEY`.", {"www-authenticate": "Bearer"}
         )
 
 
@@ -88,7 +89,7 @@ def problem(
     headers: dict[str, str] | None = None,
     **more: Any,  # noqa: ANN401
 ) -> JSONResponse:
-    """`type_` is one of `TYPES`."""
+    """Returns a problem document. `type_` is one of `TYPES`; 429, 503 and 507 carry `Retry-After`."""
     status, title = TYPES[type_]
     body = {
         "type": f"urn:unspool:{type_}",
@@ -102,13 +103,14 @@ def problem(
 
 
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(UnspoolError, _unspool)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    """Adds the exception handlers that turn every error into a problem document."""
+    app.add_exception_handler(UnspoolError, _answer_unspool_error)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
-async def _unspool(_request: Request, error: Exception) -> JSONResponse:
+async def _answer_unspool_error(_request: Request, error: Exception) -> JSONResponse:
     status, type_, _ = next(known for kind, known in _KNOWN.items() if isinstance(error, kind))
     more: dict[str, Any] = {}
     if isinstance(error, Invalid):
@@ -118,11 +120,11 @@ async def _unspool(_request: Request, error: Exception) -> JSONResponse:
     if isinstance(error, AnswerInProgress):
         more["answer"] = error.answer
     ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    return problem(type_, _AGAIN if ours else str(error), **more)
+    return problem(type_, _RETRY if ours else str(error), **more)
 
 
-async def _validation(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - installed for it only
+async def _answer_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class only
     found = error.errors()[:_ERRORS_MAX]
     errors = [{"field": _field(item["loc"]), "message": _message(item["msg"])} for item in found]
     detail = "; ".join(f"{one['field']}: {one['message']}" for one in errors)
@@ -130,7 +132,7 @@ async def _validation(_request: Request, error: Exception) -> JSONResponse:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    """Where it is, as a client would say it: without the part of the request, and without the kind of value."""
+    """Returns the path of a field as the client wrote it: without the request part and without the type tags."""
     named = location[1:] if location and location[0] in {"body", "query", "path", "header"} else location
     return _printable(".".join(str(part) for part in named if part not in KINDS) or "body")
 
@@ -140,29 +142,29 @@ def _message(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    """Bounded, and without lone surrogates, which could not be encoded."""
+    """Returns the text cut to its limit, with lone surrogates replaced, which could not be encoded."""
     short = text if len(text) <= _TEXT_MAX_CHARS else f"{text[:_TEXT_MAX_CHARS]}..."
     return short.encode("utf-8", "replace").decode()
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - installed for it only
+async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class only
     match error:
         case Refused():
             return error.response()
         case HTTPException(status_code=HTTPStatus.NOT_FOUND):
-            return problem("not-found", f"There is nothing at {request.url.path!r}.")
+            return problem("not-found", f"No route matches {request.url.path!r}.")
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             allowed = ", ".join(_methods(request))
             return problem(
-                "method-not-allowed", f"{request.url.path!r} takes {allowed}.", headers={"allow": allowed}
+                "method-not-allowed", f"{request.url.path!r} supports {allowed}.", headers={"allow": allowed}
             )
-        case _:  # FastAPI's own, for a body that could not be received
+        case _:  # FastAPI raises it for a body that it could not read.
             return problem("bad-request", error.detail)
 
 
 def _methods(request: Request) -> list[str]:
-    """All that a path takes: starlette's own `Allow` has those of the first route with this path only."""
+    """Returns all methods of a path. Starlette's `Allow` covers only the first route with this path."""
     scope = {"type": "http", "path": request.url.path, "root_path": "", "headers": []}
     routes: list[BaseRoute] = request.app.router.routes
     return [
@@ -172,6 +174,6 @@ def _methods(request: Request) -> list[str]:
     ]
 
 
-async def _unexpected(_request: Request, _error: Exception) -> JSONResponse:
-    """A fault of ours: its traceback goes to the log, and nothing of it to the client."""
-    return problem("internal", "The fault is in the server's log.")
+async def _answer_unexpected_error(_request: Request, _error: Exception) -> JSONResponse:
+    """Returns a document without details of the error: the traceback goes to the server's log only."""
+    return problem("internal", "An unexpected error occurred. The server's log has its traceback.")

@@ -1,6 +1,6 @@
-"""Requests, counted where they pass: by route, never by path, when their response begins.
+"""Counts requests by route, never by path, when the first byte of the response is sent.
 
-Nothing is held up or copied: a stream's writes go through one plain call, which after the first byte only hands on.
+The middleware copies nothing: after the first byte, each write of a stream costs one plain function call.
 """
 
 import time
@@ -13,11 +13,13 @@ from shared.domain import subjects
 from shared.logging import bind
 
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"}
-_FAULT, _LEFT = 500, 499
-"""499, as nginx has it: the client went before there was an answer."""
+_INTERNAL_ERROR, _CLIENT_CLOSED_REQUEST = 500, 499
+"""499 is nginx's status for a client that disconnects before the response begins."""
 
 
 class RequestMetrics:
+    """ASGI middleware: records each request once, in `REQUESTS` and `FIRST_BYTE`. The app owns it."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
@@ -26,30 +28,30 @@ class RequestMetrics:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        status, told = _LEFT, False
+        status, recorded = _CLIENT_CLOSED_REQUEST, False
 
-        def measured(message: Message) -> Awaitable[None]:
-            nonlocal status, told
-            if not told:
+        def send_measured(message: Message) -> Awaitable[None]:
+            nonlocal status, recorded
+            if not recorded:
                 if message["type"] == "http.response.start":
                     status = message["status"]
                 else:
-                    told = True
-                    _tell(scope, status, time.perf_counter() - began)
+                    recorded = True
+                    _record(scope, status, time.perf_counter() - began)
             return send(message)
 
         try:
-            await self._app(scope, receive, measured)
+            await self._app(scope, receive, send_measured)
         except Exception:
-            status = _FAULT
+            status = _INTERNAL_ERROR
             _bind_ids(scope)
             raise
         finally:
-            if not told:
-                _tell(scope, status, time.perf_counter() - began)
+            if not recorded:
+                _record(scope, status, time.perf_counter() - began)
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
+def _record(scope: Scope, status: int, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "other"
     route = getattr(scope.get("route"), "path", "none")
     metrics.REQUESTS.labels(method, route, str(status)).inc()
@@ -57,7 +59,7 @@ def _tell(scope: Scope, status: int, seconds: float) -> None:
 
 
 def _bind_ids(scope: Scope) -> None:
-    """For the server's own line about a fault. What a client wrote in their place is not repeated."""
+    """Binds the ids of the route to the log context, for the line about the error. Omits values that are no ids."""
     named = scope.get("path_params", {})
     chat, answer = str(named.get("chat", "")), str(named.get("answer", ""))
     bind(route=getattr(scope.get("route"), "path", "none"))

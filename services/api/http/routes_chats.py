@@ -1,4 +1,4 @@
-"""Chats and messages over HTTP: create, list, read, ask."""
+"""Routes of chats and messages: create, list, read, change, delete, post a message."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from services.api.commands.decisions import ChangeChat, CreateChat, DeleteChat, RequestMessage
 from services.api.http import documents
-from services.api.http.bodies import CreateChatBody, PatchChatBody, PostMessageBody, too_large
-from services.api.http.dependencies import Context, Here, Owner
+from services.api.http.bodies import CreateChatBody, PatchChatBody, PostMessageBody, size_error
+from services.api.http.dependencies import Context, InjectedContext, Owner
 from services.api.http.event_stream import EventStream
 from services.api.http.json_body import JsonRoute
 from services.api.http.openapi import examples, responses
@@ -30,31 +30,33 @@ router = APIRouter(prefix="/v1", tags=["chats"], route_class=JsonRoute)
 
 
 def request_hash(body: BaseModel) -> str:
-    """Of what the client asked for, its id apart: the same id with other content is seen by it."""
+    """Returns a hash of the body without its id. It detects a repeated id with different content."""
     asked = body.model_dump(mode="json", exclude={"id"}, exclude_unset=True)
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
 
 
-def local_id(given: str | None, owner: str, key: str | None) -> str:
+def choose_local_id(given: str | None, owner: str, key: str | None) -> str:
+    """Returns the client's id, else an id derived from the owner's idempotency key, else a new UUID."""
     return given or (subjects.keyed_id(owner, key) if key else str(uuid4()))
 
 
-def check_sizes(here: Context, **fields: Any) -> None:  # noqa: ANN401 - any field's value
+def check_sizes(context: Context, **fields: Any) -> None:  # noqa: ANN401 - any field's value
+    """Raises `Invalid` for the first field that exceeds its limit."""
     for field, value in fields.items():
-        if wrong := too_large(here.settings, field, value):
+        if wrong := size_error(context.settings, field, value):
             raise Invalid(field, wrong)
 
 
-def chat_id(text: str) -> ChatId:
-    """The canonical form of an id in a path. What cannot be an id is not found."""
+def parse_chat_id(text: str) -> ChatId:
+    """Returns the canonical form of an id in a path. Raises `NotFound` if the text cannot be a chat's id."""
     found = subjects.client_id(text)
     if found is None:
         raise NotFound("chat", text)
     return ChatId(found)
 
 
-def parsed_cursor(after: str | None) -> Sequence:
-    """0 for none."""
+def parse_after(after: str | None) -> Sequence:
+    """Returns the sequence of a cursor, or 0 for None. Raises `Invalid` if it is malformed."""
     if after is None:
         return Sequence(0)
     sequence = sse.parse_facts_cursor(after)
@@ -63,19 +65,22 @@ def parsed_cursor(after: str | None) -> Sequence:
     return sequence
 
 
-async def wait_for(here: Context, after: str | None) -> None:
-    if sequence := parsed_cursor(after):
-        await here.reads.reached(sequence)
+async def wait_for_cursor(context: Context, after: str | None) -> None:
+    """Returns when the read model has reached the cursor. Raises `ReadModelBehind` if that takes too long."""
+    if sequence := parse_after(after):
+        await context.reads.reached(sequence)
 
 
-async def model_of(
-    here: Context, chat: ChatId, wanted: str | None, is_done: Callable[[ChatState], bool]
+async def resolve_model(
+    context: Context, chat: ChatId, wanted: str | None, is_done: Callable[[ChatState], bool]
 ) -> str:
-    """The model's full name. A call that is repeated gets its answer also when its model has gone meanwhile."""
+    """Returns the model's full name. Raises `UnknownModel`, unless the chat shows that the same call succeeded
+    before: a repeated call succeeds also after its model disappeared.
+    """
     try:
-        return await here.catalogue.resolve(wanted)
+        return await context.catalogue.resolve(wanted)
     except UnknownModel as error:
-        if is_done(await here.states.fresh(chat)):
+        if is_done(await context.states.fresh(chat)):
             return error.model
         raise
 
@@ -88,25 +93,27 @@ async def model_of(
 )
 async def create_chat(
     body: Annotated[CreateChatBody, Body(openapi_examples=examples.CREATE_CHAT)],
-    here: Here,
+    context: InjectedContext,
     owner: Owner,
     key: IdempotencyKey = None,
 ) -> JSONResponse:
-    """Creates a chat. The same call again, by `id` or `Idempotency-Key`, gives the same chat."""
-    check_sizes(here, title=body.title, system=body.system, metadata=body.metadata)
-    chat = ChatId(local_id(body.id, owner, key))
+    """Creates a chat. Repeating the call with the same `id` or `Idempotency-Key` returns the same chat."""
+    check_sizes(context, title=body.title, system=body.system, metadata=body.metadata)
+    chat = ChatId(choose_local_id(body.id, owner, key))
     command = CreateChat(
         chat=chat,
         owner=owner,
         title=body.title,
-        model=await model_of(here, chat, body.model, lambda state: state.created > 0) if body.model else None,
+        model=await resolve_model(context, chat, body.model, lambda state: state.created > 0)
+        if body.model
+        else None,
         system=body.system,
         metadata=body.metadata,
         request_hash=request_hash(body),
     )
-    known = (await here.states.get(chat)).created
-    state = await here.commands.execute(command)
-    stored = await here.log.at(subjects.CHATS, state.created)
+    known = (await context.states.get(chat)).created
+    state = await context.commands.execute(command)
+    stored = await context.log.at(subjects.CHATS, state.created)
     document = documents.chat_of_state(state, stored.time if stored else None)
     return JSONResponse(document, 200 if known else 201, headers={"location": f"/v1/chats/{chat}"})
 
@@ -117,31 +124,31 @@ async def create_chat(
     responses=responses.LIST_CHATS,
 )
 async def list_chats(
-    here: Here,
+    context: InjectedContext,
     owner: Owner,
     limit: Annotated[int, Query(ge=1)] = 50,
     before: Before = None,
     archived: bool = False,  # noqa: FBT001, FBT002 - a query parameter
     q: Annotated[
-        str | None, Query(max_length=200, description="Words or a part of a text, in titles and messages.")
+        str | None, Query(max_length=200, description="Words, or part of a text, in titles and messages.")
     ] = None,
     after: After = None,
 ) -> JSONResponse:
-    """Newest activity first. `next` is the `before` of the next page; null on the last."""
-    await wait_for(here, after)
-    limit = min(limit, here.settings.page_max)
+    """Lists chats, newest activity first. Pass `next` as `before` to get the next page; null marks the last page."""
+    await wait_for_cursor(context, after)
+    limit = min(limit, context.settings.page_max)
     bound = None if before is None else sse.parse_facts_cursor(before)
     if before is not None and bound is None:
         raise Invalid("before", "must be the `next` of a page")
     page = (owner, archived, bound, limit + 1)
-    cursor = await here.reads.position()
+    cursor = await context.reads.position()
     if q and (text := q.replace("\0", "").strip()):
-        rows = await here.reads.rows("search", *page, words_query(text), like_pattern(text))
+        rows = await context.reads.rows("search", *page, words_query(text), like_pattern(text))
     else:
-        rows = await here.reads.rows("chats", *page)
+        rows = await context.reads.rows("chats", *page)
     more = len(rows) > limit
-    # A projector that lags shows no chat again that this process knows to be deleted.
-    shown = [row for row in rows[:limit] if not here.states.is_deleted(ChatId(row["id"]))]
+    # The projector may lag: hide chats that this process knows to be deleted.
+    shown = [row for row in rows[:limit] if not context.states.is_deleted(ChatId(row["id"]))]
     data = [documents.chat_of_row(row, generating=row["generating"]) for row in shown]
     following = sse.facts_cursor(Sequence(rows[limit - 1]["active"])) if more else None
     return JSONResponse({"data": data, "next": following, "cursor": sse.facts_cursor(cursor)})
@@ -154,26 +161,26 @@ async def list_chats(
 )
 async def read_chat(
     chat: ChatInPath,
-    here: Here,
+    context: InjectedContext,
     owner: Owner,
     after: After = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The chat with its messages, a tree by `parent_id`."""
-    await wait_for(here, after)
-    id_ = chat_id(chat)
-    found = await here.reads.chat(id_)
+    """Returns the chat with its messages, which form a tree by `parent_id`."""
+    await wait_for_cursor(context, after)
+    id_ = parse_chat_id(chat)
+    found = await context.reads.chat(id_)
     if found is None:
-        # Not in the rows yet is no reason to say that there is none: the leader is asked, the rows waited for.
-        state = await here.states.fresh(id_)
+        # The rows may lag behind the log: ask the leader before reporting `not-found`, then wait for the rows.
+        state = await context.states.fresh(id_)
         check_exists(state, owner)
-        await here.reads.reached(state.sequence)
-        found = await here.reads.chat(id_)
-    if found is None or found[0]["owner"] != owner or here.states.is_deleted(id_):
+        await context.reads.reached(state.sequence)
+        found = await context.reads.chat(id_)
+    if found is None or found[0]["owner"] != owner or context.states.is_deleted(id_):
         raise NotFound("chat", id_)
     row, messages = found
     running = [message["id"] for message in messages if message["status"] == "running"]
-    partial = {answer: await _partial(here, AnswerId(answer)) for answer in running}
+    partial = {answer: await _partial(context, AnswerId(answer)) for answer in running}
     etag = _etag(row["sequence"], partial)
     if if_none_match is not None and etag in {tag.strip() for tag in if_none_match.split(",")}:
         return Response(status_code=304, headers={"etag": etag})
@@ -183,13 +190,13 @@ async def read_chat(
     return JSONResponse(document, headers={"etag": etag})
 
 
-async def _partial(here: Context, answer: AnswerId) -> documents.Document:
-    """What there is of an answer that is being made: from the hot log."""
+async def _partial(context: Context, answer: AnswerId) -> documents.Document:
+    """Returns the fields of an answer in generation, from the hot log."""
     try:
-        hot = here.hot_log.get(answer) or await here.hot_log.read(answer)
-    except LogUnavailable:  # history goes on without the log; what is under way is then not known
+        hot = context.hot_log.get(answer) or await context.hot_log.read(answer)
+    except LogUnavailable:  # The history is served without the log, then without the text in generation.
         return {"cursor": None}
-    running = documents.answer_running(answer, hot.state())
+    running = documents.running_answer(answer, hot.state())
     return {
         name: running[name] for name in ("status", "text", "reasoning", "tool_calls", "left_out", "cursor")
     }
@@ -207,12 +214,12 @@ def _etag(sequence: int, partial: dict[str, documents.Document]) -> str:
 async def change_chat(
     chat: ChatInPath,
     body: Annotated[PatchChatBody, Body(openapi_examples=examples.CHANGE_CHAT)],
-    here: Here,
+    context: InjectedContext,
     owner: Owner,
 ) -> JSONResponse:
-    """Renames, archives or unarchives, sets metadata: what is left out stays as it is."""
-    check_sizes(here, title=body.title, metadata=body.metadata)
-    id_ = chat_id(chat)
+    """Renames, archives, unarchives, or replaces metadata. A field that is left out does not change."""
+    check_sizes(context, title=body.title, metadata=body.metadata)
+    id_ = parse_chat_id(chat)
     given = body.model_fields_set
     for field in given:
         if getattr(body, field) is None:
@@ -225,8 +232,8 @@ async def change_chat(
         archived=body.archived if body.archived is not None else UNSET,
         metadata=body.metadata if body.metadata is not None else UNSET,
     )
-    state = await here.commands.execute(command)
-    stored = await here.log.at(subjects.CHATS, state.created)
+    state = await context.commands.execute(command)
+    stored = await context.log.at(subjects.CHATS, state.created)
     return JSONResponse(documents.chat_of_state(state, stored.time if stored else None))
 
 
@@ -236,32 +243,35 @@ async def change_chat(
     summary="Delete a chat",
     responses=responses.DELETE_CHAT,
 )
-async def delete_chat(chat: ChatInPath, here: Here, owner: Owner) -> Response:
-    """Log, tokens and rows go; an answer that is being made stops. Nothing brings it back; again gives `204` again."""
-    id_ = chat_id(chat)
-    state = await here.commands.execute(DeleteChat(chat=id_, owner=owner))
-    await here.commands.purge(id_)
+async def delete_chat(chat: ChatInPath, context: InjectedContext, owner: Owner) -> Response:
+    """Deletes the chat for good: events, tokens and rows. An answer in generation stops. Repeating the call is safe."""
+    id_ = parse_chat_id(chat)
+    state = await context.commands.execute(DeleteChat(chat=id_, owner=owner))
+    await context.commands.purge(id_)
     return Response(status_code=204, headers={"x-unspool-cursor": sse.facts_cursor(state.sequence)})
 
 
-@router.post("/chats/{chat}/messages", status_code=202, summary="Ask", responses=responses.ASKED)
+@router.post("/chats/{chat}/messages", status_code=202, summary="Post a message", responses=responses.ASKED)
 async def post_message(
     chat: ChatInPath,
     body: Annotated[PostMessageBody, Body(openapi_examples=examples.POST_MESSAGE)],
     request: Request,
-    here: Here,
+    context: InjectedContext,
     owner: Owner,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Asks. `202` means that the question is in the log and will be answered, whatever dies.
+    """Posts a message and requests its answer. `202` means that the request is stored in the log: it will be
+    answered even if processes fail.
 
-    With `Accept: text/event-stream` the answer streams in this response, after an event `accepted`.
+    With `Accept: text/event-stream`, this response streams the answer after an `accepted` event.
     """
-    id_ = chat_id(chat)
-    parts, params = body.parts(), body.params.given()
-    check_sizes(here, content="\n".join(part.text for part in parts), metadata=body.metadata, params=params)
-    state = await here.states.get(id_)
-    local = local_id(body.id, owner, key)
+    id_ = parse_chat_id(chat)
+    parts, params = body.parts(), body.params.to_dict()
+    check_sizes(
+        context, content="\n".join(part.text for part in parts), metadata=body.metadata, params=params
+    )
+    state = await context.states.get(id_)
+    local = choose_local_id(body.id, owner, key)
     message, answer = subjects.message_id(id_, local), subjects.answer_id(id_, local)
     command = RequestMessage(
         chat=id_,
@@ -270,14 +280,16 @@ async def post_message(
         answer=answer,
         content=parts,
         parent=_parent(body),
-        model=await model_of(here, id_, body.model or state.model, lambda state: message in state.messages),
+        model=await resolve_model(
+            context, id_, body.model or state.model, lambda state: message in state.messages
+        ),
         params=params,
         metadata=body.metadata,
         request_hash=request_hash(body),
-        messages_max=here.settings.chat_messages_max,
+        messages_max=context.settings.chat_messages_max,
     )
-    state = await here.commands.execute(command)
-    return await accepted(request, here, owner, message, answer, state.messages[message].sequence)
+    state = await context.commands.execute(command)
+    return await respond_accepted(request, context, owner, message, answer, state.messages[message].sequence)
 
 
 def _parent(body: PostMessageBody) -> AnswerId | UnsetType | None:
@@ -286,14 +298,14 @@ def _parent(body: PostMessageBody) -> AnswerId | UnsetType | None:
     return None if "parent_id" in body.model_fields_set else UNSET
 
 
-async def accepted(
-    request: Request, here: Context, owner: str, message: str, answer: AnswerId, sequence: Sequence
+async def respond_accepted(
+    request: Request, context: Context, owner: str, message: str, answer: AnswerId, sequence: Sequence
 ) -> Response:
-    """The answer to every call that asks for an answer."""
+    """Returns the response to a call that requested an answer: 202, or a stream that begins with `accepted`."""
     stream = f"/v1/answers/{answer}/stream"
     document = {"message": message, "answer": answer, "stream": stream, "cursor": sse.facts_cursor(sequence)}
     if "text/event-stream" not in request.headers.get("accept", ""):
         return JSONResponse(document, 202, headers={"location": stream})
-    opened = await here.streams.open(answer, owner, None)
-    first = sse.preamble(here.settings.client_retry_milliseconds) + sse.encode("accepted", document)
-    return EventStream(first, here.streams.bytes_of(opened, answer, owner), 202)
+    opened = await context.streams.open(answer, owner, None)
+    first = sse.preamble(context.settings.client_retry_milliseconds) + sse.encode("accepted", document)
+    return EventStream(first, context.streams.bytes_of(opened, answer, owner), 202)

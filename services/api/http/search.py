@@ -1,4 +1,4 @@
-"""From what a person types to what Postgres looks for. Pure."""
+"""Turns search text into expressions of Postgres. Pure."""
 
 import re
 
@@ -6,11 +6,13 @@ _WORD = re.compile(r"\w+")
 
 
 def words_query(text: str) -> str:
-    """A tsquery of all words, each as a prefix; empty where there is no word. Holds nothing that tsquery has a meaning for."""
+    """Returns a tsquery that requires every word as a prefix; empty if there is no word. Special characters of
+    tsquery are dropped.
+    """
     return " & ".join(f"'{word}':*" for word in _WORD.findall(text))
 
 
 def like_pattern(text: str) -> str:
-    """Finds the text as it stands, anywhere: what LIKE has a meaning for is taken literally."""
+    """Returns a LIKE pattern that finds the text anywhere; special characters of LIKE are escaped."""
     literal = re.sub(r"([\\\\%_])", r"\\\1", " ".join(text.split()))
     return f"%{literal}%"

@@ -1,5 +1,5 @@
-"""What goes out, as pydantic models: for the OpenAPI document only. Handlers make these documents themselves
-(`services/api/http/documents.py`), for speed; that both say the same is tested with every response that schemathesis provokes.
+"""Response documents as pydantic models, for the OpenAPI document only. For speed, the routes build their responses
+in `services/api/http/documents.py`; a schemathesis run checks that both agree.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from services.api.http.openapi import examples
 FactsCursor = Annotated[
     str,
     Field(
-        description="How far the log of facts had come. As `after`, a read waits until it has come as far.",
+        description="A position in the log of facts. A read with it as `after` waits until it reflects this position.",
         examples=["c12"],
     ),
 ]
@@ -24,72 +24,88 @@ Status = Literal["queued", "generating", "completed", "failed", "cancelled"]
 
 
 class FieldError(BaseModel):
-    field: str = Field(description="Where, with dots: `params.temperature`, `content.0.text`.")
+    """One field that is not valid."""
+
+    field: str = Field(description="The path of the field: `params.temperature`, `content.0.text`.")
     message: str
 
 
 class Problem(BaseModel):
-    """RFC 9457. `type` says what is wrong to a program, `detail` to a person."""
+    """A problem document (RFC 9457). Programs decide by `type`; `detail` is for people."""
 
     type: str = Field(pattern="^urn:unspool:[a-z-]+$")
     title: str
     status: int
     detail: str
     errors: list[FieldError] = Field(
-        default=[], description="With `invalid` and `unknown-model`: each wrong field."
+        default=[], description="With `invalid` and `unknown-model`: every field that is not valid."
     )
-    answer: str = Field(default="", description="With `answer-in-progress`: the answer that is being made.")
+    answer: str = Field(default="", description="With `answer-in-progress`: the answer in generation.")
 
 
 class Chat(BaseModel):
+    """A chat without its messages."""
+
     id: ChatIdentity
     title: str | None
-    model: str | None = Field(description="What its questions are put to, unless they say otherwise.")
+    model: str | None = Field(description="The default model of the chat's messages.")
     system: str | None
     metadata: Metadata
     archived: bool
     created_at: datetime
     updated_at: datetime | None = Field(
-        default=None, description="The last activity. Left out of the answers to `POST` and `PATCH`."
+        default=None, description="The time of the last activity. Absent in responses to `POST` and `PATCH`."
     )
-    generating: bool = Field(description="Whether an answer is being made.")
+    generating: bool = Field(description="True while an answer is being generated.")
     cursor: FactsCursor
 
 
 class ChatPage(BaseModel):
+    """One page of a list of chats."""
+
     data: list[Chat]
-    next: str | None = Field(description="The `before` of the next page; null on the last.", examples=["c7"])
+    next: str | None = Field(
+        description="Pass it as `before` for the next page. Null on the last page.", examples=["c7"]
+    )
     cursor: FactsCursor
 
 
 class TextPart(BaseModel):
+    """One text part of a message."""
+
     type: Literal["text"]
     text: str
 
 
 class ToolCall(BaseModel):
+    """A tool call of the model, or a fragment of one in a `token` event."""
+
     index: int
     id: str = ""
     name: str = ""
-    arguments: str = Field(default="", description="As the model wrote them, which should be JSON.")
+    arguments: str = Field(
+        default="", description="The arguments as the model wrote them. They should be JSON."
+    )
 
 
 class Usage(BaseModel):
-    """Tokens as the provider counted them, of all attempts together."""
+    """Token counts of the provider, summed over all attempts."""
 
     input_tokens: int
     output_tokens: int
 
 
 class AnswerError(BaseModel):
+    """The reason of a failed answer."""
+
     code: str = Field(examples=["provider-refused"])
     title: str
     detail: str
-    status: int | None = Field(description="The provider's own.")
+    status: int | None = Field(description="The HTTP status of the provider's response.")
 
 
 class Attempt(BaseModel):
-    """Which token events came from which attempt."""
+    """The range of token events that one attempt produced."""
 
     attempt: int
     first_index: int
@@ -97,8 +113,8 @@ class Attempt(BaseModel):
     model: str
 
 
-class _Made(BaseModel):
-    """What there is of an answer."""
+class _Generated(BaseModel):
+    """Fields that an answer has in every document."""
 
     status: Status
     text: str
@@ -106,48 +122,62 @@ class _Made(BaseModel):
     tool_calls: list[ToolCall]
     model: str | None
     finish_reason: str | None = Field(examples=["stop"])
-    usage: Usage | None = Field(description="Null until the end, and where the provider does not say.")
-    error: AnswerError | None = Field(description="Why it failed.")
-    attempts: list[Attempt] | None = Field(description="Null until the end.")
-    left_out: int = Field(description="Messages of the branch that did not fit into the model's window.")
+    usage: Usage | None = Field(
+        description="Null until the answer ends, or if the provider does not report it."
+    )
+    error: AnswerError | None = Field(description="The reason of a failed answer; null otherwise.")
+    attempts: list[Attempt] | None = Field(description="Null until the answer ends.")
+    left_out: int = Field(description="Number of messages that did not fit into the model's context window.")
 
 
-class Answer(_Made):
+class Answer(_Generated):
+    """An answer, in generation or ended."""
+
     id: AnswerIdentity
     cursor: str | None = Field(
-        description="The stream's last event so far: as `Last-Event-ID`, the stream goes on from here.",
+        description="The id of the newest stream event. Send it as `Last-Event-ID` to continue from this document.",
         examples=["1.57"],
     )
 
 
 class UserMessage(BaseModel):
+    """A message of the user."""
+
     id: MessageIdentity
     role: Literal["user"]
-    parent_id: str | None = Field(description="The answer that it replies to; null for a first message.")
+    parent_id: str | None = Field(
+        description="The answer that this message replies to. Null for a first message."
+    )
     created_at: datetime
     metadata: Metadata
     content: list[TextPart]
 
 
-class AssistantMessage(_Made):
+class AssistantMessage(_Generated):
+    """An answer as a message of its chat."""
+
     id: AnswerIdentity
     role: Literal["assistant"]
-    parent_id: str = Field(description="The message that it answers.")
+    parent_id: str = Field(description="The message that this answer replies to.")
     created_at: datetime
     ended_at: datetime | None
     metadata: Metadata
     params: dict[str, Any]
-    cursor: str | None = Field(default=None, description="As an answer's, while it is being made.")
+    cursor: str | None = Field(
+        default=None, description="Present in generation: the id of the newest stream event."
+    )
 
 
 class ChatWithMessages(Chat):
+    """A chat with all its messages."""
+
     messages: list[Annotated[UserMessage | AssistantMessage, Field(discriminator="role")]] = Field(
-        description="A tree by `parent_id`, in the order of requests. Siblings are edits, or answers made again."
+        description="A tree by `parent_id`, in request order. Siblings are edits or regenerated answers."
     )
 
 
 class Accepted(BaseModel):
-    """The question is in the log, and will be answered whatever dies."""
+    """The request is stored in the log and will be answered, even if processes fail."""
 
     message: MessageIdentity
     answer: AnswerIdentity
@@ -156,22 +186,30 @@ class Accepted(BaseModel):
 
 
 class Model(BaseModel):
-    id: str = Field(description="What a chat or a message takes as `model`.", examples=["demo/200x20ms"])
+    """A model of a provider."""
+
+    id: str = Field(description="Use it as the `model` of a chat or a message.", examples=["demo/200x20ms"])
     object: Literal["model"]
-    owned_by: str = Field(description="The provider.")
+    owned_by: str = Field(description="The provider's name.")
     kind: str
 
 
 class Models(BaseModel):
+    """The models of all providers."""
+
     object: Literal["list"]
     data: list[Model]
 
 
 class Alive(BaseModel):
+    """The process serves requests."""
+
     status: Literal["ok"]
 
 
 class Readiness(BaseModel):
+    """The process' readiness, with the result of each check: `ok` or the reason."""
+
     status: Literal["ok", "degraded", "not ready", "closing"]
     checks: dict[str, str]
 
@@ -180,31 +218,33 @@ class Readiness(BaseModel):
 
 
 class Started(BaseModel):
-    """An attempt has begun. It has no id."""
+    """An attempt began. This event has no id."""
 
     attempt: int
     model: str
-    left_out: int = Field(default=0, description="As of an answer.")
+    left_out: int = Field(
+        default=0, description="Number of messages that did not fit into the model's context window."
+    )
 
 
 class Token(BaseModel):
-    """A piece: one of the three."""
+    """A piece of the answer: exactly one of the three fields."""
 
     text: str = ""
     reasoning: str = ""
     tool_call: ToolCall | None = Field(
-        default=None, description="Fragments of the same `index` belong together."
+        default=None, description="Concatenate the fragments of the same `index`."
     )
 
 
 class Reset(BaseModel):
-    """Drop what there is: another attempt begins anew. It has no id."""
+    """Discard the text so far: another attempt starts from the beginning. This event has no id."""
 
     attempt: int
 
 
 class Snapshot(BaseModel):
-    """All that there is: it replaces what the client has."""
+    """The whole answer so far. It replaces everything that the client has."""
 
     text: str
     reasoning: str
@@ -214,7 +254,7 @@ class Snapshot(BaseModel):
 
 
 class Done(BaseModel):
-    """The one last event. A stream that ends without it has broken off: connect again."""
+    """The last event of every answer. If the stream ends without it, connect again."""
 
     status: Literal["completed", "failed", "cancelled"]
     finish_reason: str | None
@@ -225,10 +265,10 @@ class Done(BaseModel):
 
 
 class Happened(BaseModel, extra="allow"):
-    """Beside the chat there is what a list needs to know: `title`, `message`, `answer`, `status`, ..."""
+    """An event of a chat, with the fields that a list needs: `title`, `message`, `answer`, `status`, ..."""
 
     chat: ChatIdentity
 
 
 class Reload(BaseModel):
-    """The cursor is too old: load the list anew, and go on from here."""
+    """The cursor is too old. Load the list again, then continue with this stream."""

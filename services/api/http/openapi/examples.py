@@ -1,4 +1,4 @@
-"""Examples for the OpenAPI document: one small conversation. A test has it, with a real system, as it stands here."""
+"""Examples for the OpenAPI document: one small conversation, which a test plays against a real system."""
 
 from typing import Any
 
@@ -19,15 +19,15 @@ def _example(summary: str, value: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 CREATE_CHAT: Examples = {
     "own-id": _example(
-        "With an id of your own: the call can be repeated without harm",
+        "With an id of the client: the call can be repeated safely",
         {"id": CHAT, "system": "You are brief.", "metadata": {"colour": "green"}},
     ),
-    "plain": _example("Nothing but a chat", {}),
+    "plain": _example("An empty chat", {}),
 }
 POST_MESSAGE: Examples = {
     "question": _example("A question", {"id": _FIRST, "content": "What outlives a process?"}),
     "reply": _example(
-        "A reply to a certain answer, in parts",
+        "A reply to a given answer, in parts",
         {
             "content": [
                 {"type": "text", "text": "And what outlives"},
@@ -38,23 +38,23 @@ POST_MESSAGE: Examples = {
         },
     ),
     "edit": _example(
-        "The first question, edited: another beside it",
+        "The first question, edited: a sibling of the first message",
         {"content": "What outlives a machine?", "parent_id": None, "metadata": {"edit": True}},
     ),
 }
 REGENERATE: Examples = {
-    "same": _example("As before", {}),
+    "same": _example("With the same model", {}),
     "bolder": _example("With other parameters", {"params": {"temperature": 1.2, "seed": 7}}),
 }
 CHANGE_CHAT: Examples = {
     "rename": _example("Rename", {"title": "What outlives what"}),
     "archive": _example("Archive", {"archived": True}),
-    "metadata": _example("Metadata, as a whole", {"metadata": {"colour": "blue"}}),
+    "metadata": _example("Replace all metadata", {"metadata": {"colour": "blue"}}),
 }
 
 
-def one(value: Any) -> Examples:  # noqa: ANN401 - JSON
-    """For a parameter."""
+def parameter_example(value: Any) -> Examples:  # noqa: ANN401 - JSON
+    """Returns the `openapi_examples` of a parameter with one example."""
     return {"example": {"value": value}}
 
 

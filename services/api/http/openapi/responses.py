@@ -1,4 +1,4 @@
-"""What each route answers, for the OpenAPI document: its documents, and every type of problem that it may give."""
+"""Responses of each route for the OpenAPI document: its documents and its problem types."""
 
 from typing import Any, get_args
 
@@ -33,13 +33,13 @@ REFERENCE = "#/components/schemas/{model}"
 _READ_BODY = ("bad-json", "body-too-large", "unsupported-media-type", "invalid")
 
 
-def answers(good: Responses, *types: str) -> Responses:
-    """What a route answers: documents, and problems of these types."""
+def with_problems(good: Responses, *types: str) -> Responses:
+    """Returns the responses of a route: its documents and problems of these types."""
     return good | _problems(*types)
 
 
-def answers_to_body(good: Responses, *types: str) -> Responses:
-    """As `answers`, for a route that takes a body."""
+def with_body_problems(good: Responses, *types: str) -> Responses:
+    """Returns the responses of a route that takes a body: adds the problems of every body."""
     return good | _problems(*_READ_BODY, *types)
 
 
@@ -60,7 +60,7 @@ def _problems(*types: str) -> Responses:
 
 
 def _event_stream(description: str, example: str, events: dict[str, type[BaseModel]]) -> dict[str, Any]:
-    """`itemSchema` is OpenAPI 3.2's word for what one event of a stream is, and FastAPI's in 3.1 already."""
+    """Describes an event stream. `itemSchema`, the schema of one event, is OpenAPI 3.2; FastAPI uses it in 3.1 too."""
     items = [_event(name, model) for name, model in events.items()]
     return {
         "description": description,
@@ -86,40 +86,40 @@ def _header(name: str, description: str) -> dict[str, Any]:
 
 
 def _links(field: str, *operations: str, parameter: str = "") -> dict[str, Any]:
-    """What can be done next with a field of this document."""
+    """Returns OpenAPI links: operations that take this field of the response as a parameter."""
     given = {parameter or field: f"$response.body#/{field}"}
     return {operation: {"operationId": operation, "parameters": given} for operation in operations}
 
 
-CREATE_CHAT = answers_to_body(
+CREATE_CHAT = with_body_problems(
     {
         201: {
             "model": Chat,
-            "description": "It is made.",
+            "description": "The chat was created.",
             "links": _links(
                 "id", "post_message", "read_chat", "change_chat", "delete_chat", parameter="chat"
             ),
         }
-        | _header("location", "The chat."),
-        200: {"model": Chat, "description": "It was made before, by the same call."},
+        | _header("location", "The path of the chat."),
+        200: {"model": Chat, "description": "The same call created the chat before."},
     },
     "id-conflict",
     "unknown-model",
     "log-unavailable",
     "log-full",
 )
-LIST_CHATS = answers(
-    {200: {"model": ChatPage, "description": "A page."}},
+LIST_CHATS = with_problems(
+    {200: {"model": ChatPage, "description": "A page of chats."}},
     "invalid",
     "history-unavailable",
     "history-behind",
     "log-unavailable",
 )
-READ_CHAT = answers(
+READ_CHAT = with_problems(
     {
         200: {"model": ChatWithMessages, "description": "The chat."}
-        | _header("etag", "Of this state of the chat."),
-        304: {"description": "It is still as `If-None-Match` says."},
+        | _header("etag", "Identifies this state of the chat."),
+        304: {"description": "The chat has not changed since `If-None-Match`."},
     },
     "not-found",
     "invalid",
@@ -127,14 +127,17 @@ READ_CHAT = answers(
     "history-behind",
     "log-unavailable",
 )
-CHANGE_CHAT = answers_to_body(
-    {200: {"model": Chat, "description": "The chat, changed."}},
+CHANGE_CHAT = with_body_problems(
+    {200: {"model": Chat, "description": "The changed chat."}},
     "not-found",
     "log-unavailable",
     "log-full",
 )
-DELETE_CHAT = answers(
-    {204: {"description": "It is gone."} | _header("x-unspool-cursor", "As `cursor` elsewhere.")},
+DELETE_CHAT = with_problems(
+    {
+        204: {"description": "The chat is deleted."}
+        | _header("x-unspool-cursor", "The cursor of the deletion, for `after` of later reads.")
+    },
     "not-found",
     "log-unavailable",
     "log-full",
@@ -151,17 +154,17 @@ _FEED_EVENTS: dict[str, type[BaseModel]] = {
     **dict.fromkeys([*_FACTS, "answer-started"], Happened),
     RELOAD: Reload,
 }
-MODELS_OF_EVENTS = {*_ANSWER_EVENTS.values(), *_FEED_EVENTS.values()}
+EVENT_MODELS = {*_ANSWER_EVENTS.values(), *_FEED_EVENTS.values()}
 _STREAMED = _event_stream("", examples.ANSWER_STREAM, {"accepted": Accepted} | _ANSWER_EVENTS)["content"]
-ASKED = answers_to_body(
+ASKED = with_body_problems(
     {
         202: {
             "model": Accepted,
-            "description": "It will be answered, whatever dies.",
+            "description": "The request is stored and will be answered, even if processes fail.",
             "content": _STREAMED,
             "links": _links("answer", "read_answer", "stream_answer", "cancel", "regenerate"),
         }
-        | _header("location", "The answer's stream."),
+        | _header("location", "The path of the answer's stream."),
     },
     "not-found",
     "id-conflict",
@@ -171,35 +174,37 @@ ASKED = answers_to_body(
     "too-many-streams",
     "log-full",
 )
-READ_ANSWER = answers(
+READ_ANSWER = with_problems(
     {200: {"model": Answer, "description": "The answer."}}, "invalid", "not-found", "log-unavailable"
 )
-STREAM_ANSWER = answers(
+STREAM_ANSWER = with_problems(
     {
-        200: _event_stream("The answer, as it is made.", examples.ANSWER_STREAM, _ANSWER_EVENTS),
-        204: {"description": "The client has all that there will ever be."},
+        200: _event_stream("The events of the answer.", examples.ANSWER_STREAM, _ANSWER_EVENTS),
+        204: {"description": "The answer has ended and the client already has its last event."},
     },
     "bad-cursor",
     "not-found",
     "log-unavailable",
     "too-many-streams",
 )
-CANCEL = answers(
+CANCEL = with_problems(
     {
-        202: {"model": Answer, "description": "It is about to stop."},
-        200: {"model": Answer, "description": "It has ended."},
+        202: {"model": Answer, "description": "The answer is stopping."},
+        200: {"model": Answer, "description": "The answer has ended."},
     },
     "not-found",
     "log-unavailable",
     "log-full",
 )
-EVENTS = answers(
-    {200: _event_stream("The feed, which has no end.", examples.FEED, _FEED_EVENTS)},
+EVENTS = with_problems(
+    {200: _event_stream("The events of the feed. The stream has no end.", examples.FEED, _FEED_EVENTS)},
     "bad-cursor",
     "not-found",
     "log-unavailable",
 )
-MODELS = answers({200: {"model": Models, "description": "The default one comes first."}}, "log-unavailable")
+MODELS = with_problems(
+    {200: {"model": Models, "description": "The models. The default model is first."}}, "log-unavailable"
+)
 ALIVE: Responses = {200: {"model": Alive}}
 READY: Responses = {200: {"model": Readiness}, 503: {"model": Readiness, "description": "Not ready."}}
-METRICS = answers({}, "unauthorized")
+METRICS = with_problems({}, "unauthorized")

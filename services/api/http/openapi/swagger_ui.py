@@ -1,4 +1,4 @@
-"""`/docs`: Swagger UI, from this machine. FastAPI's own page gets it from a CDN, and is blank without a way there."""
+"""`/docs`: Swagger UI, served by this process. FastAPI's own page loads it from a CDN and is blank offline."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +12,7 @@ _ASSETS = Path(str(files("fastapi_offline") / "static"))
 
 
 def install(app: FastAPI) -> None:
-    """Addresses are relative: the page also works under a prefix that a proxy takes away."""
+    """Adds `/docs` and its assets. URLs are relative, so the page works behind a proxy that strips a prefix."""
     page = get_swagger_ui_html(
         openapi_url=str(app.openapi_url).removeprefix("/"),
         title=app.title,
