@@ -9,7 +9,7 @@ from msgspec import structs
 from infra.verify.answers import Answers
 from infra.verify.facts import Facts
 from infra.verify.rows import Rows
-from services.api.read_model.projector import GOING
+from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
 from shared.domain import subjects
 from shared.domain.errors import NotFound, UnspoolError
 from shared.domain.subjects import CHATS, ChatId
@@ -45,7 +45,7 @@ async def _verify(settings: Settings, chat: ChatId | None) -> int:
             raise NotFound("chat", chat)
         live, again = [await _connection(settings) for _ in range(2)]
         return await _compared(log, settings, chat, live, again)
-    except GOING as error:
+    except POSTGRES_UNAVAILABLE as error:
         raise PostgresAway(f"Postgres does not answer: {error!r}") from error
     finally:
         for connection in (live, again):

@@ -12,16 +12,14 @@ import asyncpg
 from msgspec import structs
 
 from infra.verify.facts import Facts
-from services.api.read_model.projector import (
-    SCHEMA_VERSION,
+from services.api.read_model.checkpoint import (
     Checkpoint,
     ProjectorStopped,
     check_incarnation,
-    fold_batch,
-    make_schema,
     read_checkpoint,
-    schema_exists,
 )
+from services.api.read_model.migrations import SCHEMA_VERSION, make_schema, schema_exists
+from services.api.read_model.projector import fold_batch
 from services.api.read_model.rebuild import REBUILD_LOCK
 from services.api.read_model.statements import LIVE, statements
 from shared.domain.errors import UnspoolError

@@ -18,9 +18,11 @@ from services.api.http.body_limit import BodyLimit
 from services.api.http.dependencies import Context
 from services.api.http.openapi import document, swagger_ui
 from services.api.http.request_metrics import RequestMetrics
+from services.api.read_model.migrations import migrate
 from services.api.read_model.orphans import Orphans
 from services.api.read_model.pool import make_pool
-from services.api.read_model.projector import GOING, Projector, migrate
+from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
+from services.api.read_model.projector import Projector
 from services.api.read_model.queries import Reads
 from services.api.read_model.rebuild import renewal
 from services.api.readings import Readings
@@ -80,7 +82,9 @@ async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterat
     try:
         await pool
         await event_log.ensure()
-        with contextlib.suppress(*GOING):  # Postgres may come later: then the projector makes the tables
+        with contextlib.suppress(
+            *POSTGRES_UNAVAILABLE
+        ):  # Postgres may come later: then the projector makes the tables
             async with pool.acquire() as connection:
                 await migrate(connection)
         here = _context(settings, event_log, pool)

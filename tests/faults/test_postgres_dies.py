@@ -6,8 +6,8 @@ from pathlib import Path
 import asyncpg
 from msgspec import structs
 
+from services.api.read_model.migrations import migrate
 from services.api.read_model.pool import make_pool
-from services.api.read_model.projector import migrate
 from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.settings import Settings
 from tests.support import examples

@@ -10,17 +10,15 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from services.api.read_model.projector import (
-    SCHEMA_VERSION,
+from services.api.read_model.checkpoint import (
     Checkpoint,
     CheckpointMoved,
     ProjectorStopped,
     check_incarnation,
-    fold_batch,
-    make_schema,
-    migrate,
     read_checkpoint,
 )
+from services.api.read_model.migrations import SCHEMA_VERSION, make_schema, migrate
+from services.api.read_model.projector import fold_batch
 from services.api.read_model.queries import Reads
 from services.api.read_model.statements import LIVE, statements
 from shared.domain.chat import ChatState

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from services.api.read_model import projector
+from services.api.read_model.checkpoint import Checkpoint, mark_of
 from services.api.read_model.projections import project
-from services.api.read_model.projector import Checkpoint, _decoded, mark_of
+from services.api.read_model.projector import _decoded
 from services.api.read_model.statements import statements
 from services.api.streaming.hot_log import HotAnswer
 from services.api.streaming.sse import Cursor

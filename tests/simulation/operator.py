@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
+from services.api.read_model.checkpoint import LOST, mark_of
+from services.api.read_model.migrations import SCHEMA_VERSION
 from services.api.read_model.projections import project
-from services.api.read_model.projector import LOST, SCHEMA_VERSION, mark_of
 from shared.domain import subjects
 from shared.domain.events import decode_fact
 from tests.simulation.broker import Broker

@@ -6,7 +6,9 @@ import pytest
 
 from services.api.commands.chat_states import ChatStates
 from services.api.read_model import projector
-from services.api.read_model.projector import Projector, ProjectorStopped
+from services.api.read_model.checkpoint import ProjectorStopped, read_checkpoint
+from services.api.read_model.migrations import SCHEMA_VERSION
+from services.api.read_model.projector import Projector
 from services.api.read_model.queries import Reads
 from services.api.read_model.statements import LIVE
 from shared.domain import subjects
@@ -68,8 +70,7 @@ def test_a_projector_that_takes_turns_with_another_sees_no_lost_tail(monkeypatch
         pool: Any = SimPool(stage.machine.postgres, process := Process("second"))
         second = Projector(stage.machine.log_of(process), pool, stage.machine.settings)
         stage.append(examples.chat_created())
-        tables.execute("begin", ("the only one", projector.SCHEMA_VERSION))
-        read_checkpoint = projector.read_checkpoint
+        tables.execute("begin", ("the only one", SCHEMA_VERSION))
 
         async def while_the_first_goes_on(connection: Any, schema: str) -> Any:
             if stage.broker.position(subjects.CHATS).last == 1:

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 import msgspec
 
-from services.api.read_model.projector import Checkpoint, is_lost, mark_of
+from services.api.read_model.checkpoint import Checkpoint, is_lost, mark_of
 from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.domain import subjects
 from shared.domain.chat import ChatState, evolve

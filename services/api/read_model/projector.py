@@ -7,17 +7,28 @@ projector cannot go on with, it does not go past: it stops, and `state` says why
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import asyncpg
 import msgspec
-from msgspec import Struct
 
 from services.api.metrics import ProjectorState
+from services.api.read_model.checkpoint import (
+    LOST,
+    Checkpoint,
+    CheckpointMoved,
+    ProjectorStopped,
+    check_incarnation,
+    is_lost,
+    mark_of,
+    read_checkpoint,
+)
+from services.api.read_model.migrations import SCHEMA_VERSION, Renew, migrate
+from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
 from services.api.read_model.projections import project
-from services.api.read_model.statements import LIVE, statements, tables
+from services.api.read_model.statements import LIVE, statements
 from shared.domain import subjects
-from shared.domain.errors import LogUnavailable, UndecodableEvent, UnspoolError
+from shared.domain.errors import LogUnavailable, UndecodableEvent
 from shared.domain.events import Fact, decode_fact
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
@@ -27,40 +38,8 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
-SCHEMA_VERSION = 3
-LOST = "lost"
-"""The mark of rows that hold what the log has lost: for good, until they are made anew."""
 _TRIES_UNTIL_WELL = 3
 _LOCK = 0x756E7370  # "unsp": one projector for this database
-_MIGRATION_LOCK = _LOCK + 1
-# asyncpg tells of a connection that died under it as an error of its own, too: "cannot switch to state ...".
-UNREACHABLE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    OSError,
-    TimeoutError,
-)
-GOING = (*UNREACHABLE, asyncpg.CannotConnectNowError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
-
-
-Renew = Callable[[asyncpg.Connection], Awaitable[object]]
-
-
-class CheckpointMoved(UnspoolError):
-    """Another projector was here, or a rebuild swapped the schema: read the checkpoint again."""
-
-
-class ProjectorStopped(UnspoolError):
-    """Nothing to be done without a person; the message says what."""
-
-
-class Checkpoint(Struct, frozen=True):
-    position: Sequence
-    created: str
-    version: int
-    mark: str = ""
-    """`mark_of` the fact at `position`; empty at the beginning."""
 
 
 class Projector:
@@ -95,7 +74,7 @@ class Projector:
             except ProjectorStopped as error:
                 self._enter("stopped", str(error))
                 log.error("projector-stopped", reason=self.reason, sequence=self.position)
-            except (LogUnavailable, *GOING) as error:
+            except (LogUnavailable, *POSTGRES_UNAVAILABLE) as error:
                 self._enter("standby", repr(error))
                 log.warning("projector-waits", reason=self.reason)
             await asyncio.sleep(self._settings.projector_retry_seconds)
@@ -115,7 +94,7 @@ class Projector:
             try:
                 yield connection
             finally:
-                with contextlib.suppress(*GOING, asyncpg.InterfaceError):
+                with contextlib.suppress(*POSTGRES_UNAVAILABLE):
                     await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
     def _log_is_back(self) -> None:
@@ -212,62 +191,6 @@ class Projector:
                 "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
             )
         return checkpoint
-
-
-async def is_lost(event_log: EventLog, checkpoint: Checkpoint) -> bool:
-    """Whether the log no longer has the fact that was folded last: it lost its tail, and may have grown since."""
-    if checkpoint.mark in {"", LOST}:
-        return checkpoint.mark == LOST
-    found = await event_log.at(subjects.CHATS, checkpoint.position)
-    if found is not None:
-        return mark_of(found) != checkpoint.mark
-    # Purged with its chat, if that has its tombstone; else it was lost, and another one at its place was purged.
-    subject = checkpoint.mark.rpartition(" ")[2]
-    return await event_log.last(subjects.fact(subject.split(".")[1], "chat-deleted")) is None
-
-
-def mark_of(stored: Stored) -> str:
-    """The broker's time tells a fact from any other that may get its sequence."""
-    return f"{stored.sequence}@{stored.time.isoformat()} {stored.subject}"
-
-
-def check_incarnation(checkpoint: Checkpoint, created: str, last: Sequence) -> None:
-    """Raises `ProjectorStopped`: the rows were made from a log that is not this one, or that had more in it."""
-    if checkpoint.created != created:
-        raise ProjectorStopped(
-            f"the read model was made from another log (created {checkpoint.created}, this one {created}); "
-            "if this log is the right one, run `unspool rebuild`"
-        )
-    if checkpoint.position > last:
-        raise ProjectorStopped(
-            f"the read model is at sequence {checkpoint.position}, the log ends at {last}: the log lost its tail; "
-            "run `unspool rebuild` to go on from what the log has"
-        )
-
-
-async def migrate(connection: asyncpg.Connection) -> None:
-    """Makes the tables where there are none. Safe from many processes at once."""
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        if not await schema_exists(connection, LIVE):
-            await make_schema(connection, LIVE)
-
-
-async def schema_exists(connection: asyncpg.Connection, schema: str) -> bool:
-    return bool(await connection.fetchval("SELECT to_regnamespace($1) IS NOT NULL", schema))
-
-
-async def make_schema(connection: asyncpg.Connection, schema: str) -> None:
-    await connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public")
-    await connection.execute(f"CREATE SCHEMA {schema}")
-    await connection.execute(tables(schema))
-
-
-async def read_checkpoint(connection: asyncpg.Connection, schema: str) -> Checkpoint | None:
-    row = await connection.fetchrow(statements(schema)["checkpoint"])
-    if row is None:
-        return None
-    return Checkpoint(Sequence(row["position"]), row["created"], row["version"], row["mark"])
 
 
 async def fold_batch(

@@ -8,7 +8,9 @@ from typing import Any
 import asyncpg
 
 from services.api.read_model import stored_json
-from services.api.read_model.projector import GOING, Checkpoint, Projector, read_checkpoint
+from services.api.read_model.checkpoint import Checkpoint, read_checkpoint
+from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
+from services.api.read_model.projector import Projector
 from services.api.read_model.statements import LIVE, statements
 from shared.domain.chat import AnswerNode, ChatState, MessageNode
 from shared.domain.errors import UnspoolError
@@ -43,7 +45,7 @@ class Reads:
                 checkpoint = await read_checkpoint(connection, LIVE)
                 row = await connection.fetchrow(named["chat"], chat)
                 nodes = await connection.fetch(named["nodes"], chat) if row else []
-        except (*GOING, asyncpg.PostgresError) as error:
+        except (*POSTGRES_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise ReadModelUnavailable(repr(error)) from error
         return (_state(row, nodes) if row else ChatState(chat)), checkpoint
 
@@ -57,14 +59,14 @@ class Reads:
             ):
                 row = await connection.fetchrow(named["chat"], chat)
                 return (row, await connection.fetch(named["messages"], chat)) if row else None
-        except (*GOING, asyncpg.PostgresError) as error:
+        except (*POSTGRES_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise ReadModelUnavailable(repr(error)) from error
 
     async def rows(self, name: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - Postgres' values
         try:
             async with self._pool.acquire() as connection:
                 return list(await connection.fetch(statements()[name], *arguments))
-        except (*GOING, asyncpg.PostgresError) as error:
+        except (*POSTGRES_UNAVAILABLE, asyncpg.PostgresError) as error:
             raise ReadModelUnavailable(repr(error)) from error
 
     async def position(self) -> Sequence:

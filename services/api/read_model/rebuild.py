@@ -5,17 +5,11 @@ import sys
 
 import asyncpg
 
+from services.api.read_model.checkpoint import Checkpoint, CheckpointMoved
+from services.api.read_model.migrations import SCHEMA_VERSION, Renew, make_schema, migrate
 from services.api.read_model.pool import make_pool
-from services.api.read_model.projector import (
-    GOING,
-    SCHEMA_VERSION,
-    Checkpoint,
-    CheckpointMoved,
-    Renew,
-    fold_batch,
-    make_schema,
-    migrate,
-)
+from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
+from services.api.read_model.projector import fold_batch
 from services.api.read_model.statements import BUILDING, LIVE, RETIRED, statements
 from shared.domain import subjects
 from shared.domain.errors import UnspoolError
@@ -51,7 +45,7 @@ async def rebuild_once(settings: Settings) -> Sequence:
     try:
         async with make_pool(settings) as pool, pool.acquire() as connection:
             return await rebuild(event_log, connection, settings)
-    except GOING as error:
+    except POSTGRES_UNAVAILABLE as error:
         raise RebuildRefused(f"Postgres does not answer: {error!r}") from error
     finally:
         await event_log.close()
