@@ -8,9 +8,7 @@ import msgspec
 from infra.inspect.entries import Entry
 from infra.terminal.screen import printable
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerEnd,
+    AnswerEnded,
     AnswerEvent,
     AnswerFailed,
     AnswerRequest,
@@ -51,7 +49,7 @@ def place(event: Fact | AnswerEvent | None) -> str:
     match event:
         case TokenEmitted():
             return f"{event.attempt}.{event.index}"
-        case GenerationEnded() | AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+        case GenerationEnded() | AnswerEnded():
             return f"{event.attempt}.{event.last_index}"
         case GenerationStarted() | GenerationReset() | GenerationHandedOver():
             return str(event.attempt)
@@ -78,7 +76,7 @@ def _details(event: Fact | AnswerEvent) -> Details:
     match event:
         case MessageRequested() | AnswerRequested():
             return _requested(event)
-        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+        case AnswerEnded():
             return _ended(event)
         case GenerationStarted():
             return {
@@ -146,7 +144,7 @@ def _requested(event: AnswerRequest) -> Details:
     }
 
 
-def _ended(event: AnswerEnd) -> Details:
+def _ended(event: AnswerEnded) -> Details:
     attempts = f"{len(event.spans)} attempts" if len(event.spans) > 1 else None
     ended = {"model": event.model, "finish reason": event.finish_reason, "characters": len(event.text)}
     problem = _problem(event.error) if isinstance(event, AnswerFailed) else {}

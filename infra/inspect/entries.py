@@ -13,10 +13,8 @@ from msgspec import Struct
 
 from shared.domain import subjects
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
+    AnswerEnded,
     AnswerEvent,
-    AnswerFailed,
     AnswerRequested,
     Fact,
     MessageRequested,
@@ -84,4 +82,4 @@ def _in_order(events: Iterable[Entry]) -> list[Entry]:
 
 
 def is_end(fact: Entry) -> bool:
-    return isinstance(fact.event, AnswerCompleted | AnswerFailed | AnswerCancelled)
+    return isinstance(fact.event, AnswerEnded)

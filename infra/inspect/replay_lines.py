@@ -12,10 +12,7 @@ from infra.inspect.entries import Entry
 from infra.terminal.screen import printable
 from shared.domain.answer import AnswerState, evolve
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerEnd,
-    AnswerFailed,
+    AnswerEnded,
     GenerationEnded,
     GenerationHandedOver,
     GenerationReset,
@@ -70,7 +67,7 @@ class Lines:
         match entry.event:
             case MessageRequested():
                 self._block("\n".join(part.text for part in entry.event.content))
-            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            case AnswerEnded():
                 self._check(entry.event)
             case _:
                 pass
@@ -131,7 +128,7 @@ class Lines:
             state = self._answers.setdefault(token_answer(entry), AnswerState())
             evolve(state, entry.event, Sequence(entry.stored.sequence))
 
-    def _check(self, end: AnswerEnd) -> None:
+    def _check(self, end: AnswerEnded) -> None:
         """The text of the end is shown only where the tokens did not already say the same."""
         state = self._answers.pop(end.answer, None)
         if state is not None and (state.whole_text, state.whole_reasoning) == (end.text, end.reasoning):

@@ -8,11 +8,8 @@ from typing import assert_never
 from shared.domain import subjects
 from shared.domain.chat import ChatState
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerEnd,
+    AnswerEnded,
     AnswerEvent,
-    AnswerFailed,
     AnswerRequest,
     AnswerRequested,
     CancelRequested,
@@ -47,7 +44,7 @@ def check_fact(fact: Fact, state: ChatState) -> None:
             _check_request(fact, state)
         case CancelRequested():
             _expect(fact.answer in state.answers, f"the answer {fact.answer} was never asked for")
-        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+        case AnswerEnded():
             _check_end(fact, state)
         case TitleGenerated() | ChatRenamed() | ChatArchived() | ChatUnarchived() | ChatMetadataChanged():
             pass
@@ -69,7 +66,7 @@ def _check_request(fact: AnswerRequest, state: ChatState) -> None:
         _expect(parent is not None and parent.ended is not None, "it replies to no answer before it")
 
 
-def _check_end(fact: AnswerEnd, state: ChatState) -> None:
+def _check_end(fact: AnswerEnded, state: ChatState) -> None:
     answer = state.answers.get(fact.answer)
     if answer is None or answer.message != fact.message:
         raise ValueError(f"the answer {fact.answer} was never asked for")

@@ -20,10 +20,8 @@ from shared.domain import subjects
 from shared.domain.answer import AnswerState, abandoned, end_fact, evolve
 from shared.domain.errors import IdConflict, LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
+    AnswerEnded,
     AnswerEvent,
-    AnswerFailed,
     AnswerRequest,
     AnswerRequested,
     Fact,
@@ -105,7 +103,7 @@ class Import:
 
     async def _fact(self, old: Sequence, told: Fact) -> None:
         fact = self._rewriting.fact(told)
-        if isinstance(told, AnswerCompleted | AnswerFailed | AnswerCancelled):
+        if isinstance(told, AnswerEnded):
             # As a worker does: first the end on the answer's own subject, then the fact.
             request, sequence = self._open.pop(told.answer)
             await self._tokens(told.answer, request.answer, sequence)

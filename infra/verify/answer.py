@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Items
 
 from shared.domain.answer import Asked, end_fact, fold
-from shared.domain.events import AnswerEnd, AnswerEvent, GenerationEnded, GenerationStarted, TokenEmitted
+from shared.domain.events import AnswerEnded, AnswerEvent, GenerationEnded, GenerationStarted, TokenEmitted
 from shared.domain.subjects import Sequence
 
 _SAME = (
@@ -20,7 +20,7 @@ _SAME = (
 )
 
 
-def differences(events: Items[AnswerEvent], end: AnswerEnd) -> Iterator[str]:
+def differences(events: Items[AnswerEvent], end: AnswerEnded) -> Iterator[str]:
     """Events whose beginning has expired are held against each other only. Content is never named."""
     yield from _order(events)
     ends = [event for event in events if isinstance(event, GenerationEnded)]
@@ -50,7 +50,7 @@ def _order(events: Items[AnswerEvent]) -> Iterator[str]:
             index = event.index
 
 
-def _fold(events: Items[AnswerEvent], end: AnswerEnd, ended: GenerationEnded) -> Iterator[str]:
+def _fold(events: Items[AnswerEvent], end: AnswerEnded, ended: GenerationEnded) -> Iterator[str]:
     state = fold((event, Sequence(number)) for number, event in enumerate(events, start=1))
     asked = Asked(chat=end.chat, owner=end.owner, message=end.message, answer=end.answer, model=end.model)
     made = end_fact(asked, state, ended)

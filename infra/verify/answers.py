@@ -12,10 +12,7 @@ from infra.verify.answer import differences, is_from_its_beginning
 from infra.verify.facts import Facts
 from shared.domain import subjects
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerEnd,
-    AnswerFailed,
+    AnswerEnded,
     AnswerRequested,
     ChatDeleted,
     Fact,
@@ -47,7 +44,7 @@ class Answers:
 
     async def differences(self, up_to: Sequence) -> AsyncIterator[str]:
         async for batch in self._facts.between(Sequence(0), up_to):
-            ends: list[AnswerEnd] = []
+            ends: list[AnswerEnded] = []
             for stored in batch:
                 for line in self._fact(stored, ends):
                     yield line
@@ -59,7 +56,7 @@ class Answers:
                     for line in lines:
                         yield f"answer {end.answer}: {line}"
 
-    def _fact(self, stored: Stored, ends: list[AnswerEnd]) -> list[str]:
+    def _fact(self, stored: Stored, ends: list[AnswerEnded]) -> list[str]:
         try:
             fact: Fact = decode_fact(stored.data)
         except msgspec.MsgspecError:
@@ -69,7 +66,7 @@ class Answers:
         match fact:
             case MessageRequested() | AnswerRequested():
                 self._open.add(fact.answer)
-            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            case AnswerEnded():
                 if fact.answer not in self._open:
                     return [f"answer {fact.answer}: has an end at {stored.sequence} that nothing asked for"]
                 self._open.remove(fact.answer)
@@ -80,7 +77,7 @@ class Answers:
                 pass
         return []
 
-    async def _against_tokens(self, end: AnswerEnd) -> list[str]:
+    async def _against_tokens(self, end: AnswerEnded) -> list[str]:
         stored = await self._log.read(subjects.answer(end.answer), Sequence(0))
         try:
             events = [decode_answer_event(one.data) for one in stored]
@@ -92,5 +89,5 @@ class Answers:
         return list(differences(events, end)) if events else []
 
 
-def _grouped(ends: list[AnswerEnd]) -> list[list[AnswerEnd]]:
+def _grouped(ends: list[AnswerEnded]) -> list[list[AnswerEnded]]:
     return [ends[at : at + _AT_A_TIME] for at in range(0, len(ends), _AT_A_TIME)]

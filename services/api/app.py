@@ -32,9 +32,7 @@ from services.api.streaming.hot_log import HotLog
 from services.api.streaming.streams import Streams
 from shared.domain import subjects
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerFailed,
+    AnswerEnded,
     ChatDeleted,
     Fact,
     decode_fact,
@@ -140,7 +138,7 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         feed.follow(stored, fact)
         times.fact(stored, fact)
         match fact:
-            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            case AnswerEnded():
                 hot_log.ended(fact, stored.sequence)
             case ChatDeleted():
                 hot_log.deleted(fact.chat)

@@ -6,9 +6,7 @@ from msgspec import Struct
 
 from services.generator.providers import Prompt, PromptMessage
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerFailed,
+    AnswerEnded,
     AnswerRequest,
     Content,
     Fact,
@@ -67,7 +65,7 @@ def _said(fact: Fact) -> PromptMessage | None:
     match fact:
         case MessageRequested():
             return PromptMessage("user", text_of(fact.content))
-        case AnswerCompleted() | AnswerFailed() | AnswerCancelled() if fact.text:
+        case AnswerEnded() if fact.text:
             return PromptMessage("assistant", fact.text)
         case _:
             return None

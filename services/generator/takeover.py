@@ -9,9 +9,7 @@ from msgspec import Struct
 
 from shared.domain.answer import AnswerState
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerFailed,
+    AnswerEnded,
     AnswerRequest,
     CancelRequested,
     ChatDeleted,
@@ -74,7 +72,7 @@ def plan(
         match fact:
             case ChatDeleted():
                 return Gone()
-            case AnswerCompleted() | AnswerFailed() | AnswerCancelled() if fact.answer == request.answer:
+            case AnswerEnded() if fact.answer == request.answer:
                 return Settled()
             case CancelRequested() if fact.answer == request.answer:
                 cancelled = True

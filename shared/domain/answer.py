@@ -12,7 +12,7 @@ from msgspec import Struct
 from shared.domain.events import (
     AnswerCancelled,
     AnswerCompleted,
-    AnswerEnd,
+    AnswerEnded,
     AnswerEvent,
     AnswerFailed,
     AnswerRequest,
@@ -21,7 +21,6 @@ from shared.domain.events import (
     GenerationHandedOver,
     GenerationReset,
     GenerationStarted,
-    Outcome,
     Problem,
     TokenEmitted,
     ToolCallFragment,
@@ -153,7 +152,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     model: str
 
 
-def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: GenerationEnded) -> AnswerEnd:
+def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: GenerationEnded) -> AnswerEnded:
     """The fact that `GenerationEnded` stands for. Every worker that writes it writes the same bytes."""
     model = state.model or request.model
     fields = {
@@ -181,14 +180,3 @@ def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: Generati
         case "failed":
             assert ended.error is not None  # noqa: S101 - a failure has a reason
             return AnswerFailed(**fields, error=ended.error)  # type: ignore[arg-type]
-
-
-def outcome_of(end: AnswerEnd) -> Outcome:
-    """Returns the outcome that an end's type says: the same word that `GenerationEnded` carries."""
-    match end:
-        case AnswerCompleted():
-            return "completed"
-        case AnswerFailed():
-            return "failed"
-        case AnswerCancelled():
-            return "cancelled"

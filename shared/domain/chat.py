@@ -10,9 +10,7 @@ from msgspec import Struct
 
 from shared.domain.errors import NotFound
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerFailed,
+    AnswerEnded,
     AnswerRequested,
     CancelRequested,
     ChatArchived,
@@ -107,9 +105,9 @@ def evolve(state: ChatState, fact: Fact, sequence: Sequence) -> None:
         case CancelRequested():
             if answer := state.answers.get(fact.answer):
                 answer.cancel_requested = True
-        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+        case AnswerEnded():
             if (answer := state.answers.get(fact.answer)) and answer.ended is None:
-                answer.ended, answer.outcome = sequence, outcome_of(fact)
+                answer.ended, answer.outcome = sequence, fact.outcome
         case TitleGenerated():
             state.title = state.title if state.titled else fact.title
         case ChatRenamed():
@@ -137,18 +135,6 @@ def _requested(state: ChatState, fact: MessageRequested | AnswerRequested, seque
     node = AnswerNode(fact.answer, fact.message, sequence, fact.request_hash, fact.model)
     state.answers[fact.answer] = node
     state.newest = fact.answer
-
-
-def outcome_of(fact: AnswerCompleted | AnswerFailed | AnswerCancelled) -> Outcome:
-    match fact:
-        case AnswerCompleted():
-            return "completed"
-        case AnswerFailed():
-            return "failed"
-        case AnswerCancelled():
-            return "cancelled"
-        case _:
-            assert_never(fact)
 
 
 def check_exists(state: ChatState, owner: str) -> None:

@@ -4,7 +4,7 @@ The law of this file: a field never changes its meaning; a new field has a defau
 is a new tag, and the old one is upcast in `decode_fact` or `decode_answer_event` and nowhere else.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
@@ -118,7 +118,10 @@ class CancelRequested(_Fact, frozen=True, kw_only=True, tag="cancel-requested.v1
     answer: AnswerId
 
 
-class _AnswerEnded(_Fact, frozen=True, kw_only=True):
+class AnswerEnded(_Fact, frozen=True, kw_only=True):
+    """The end of an answer, with all that the answer says. The class that is stored tells the outcome."""
+
+    outcome: ClassVar[Outcome]
     message: MessageId
     answer: AnswerId
     model: str
@@ -134,16 +137,23 @@ class _AnswerEnded(_Fact, frozen=True, kw_only=True):
     """How many messages of the branch did not fit into the model's window."""
 
 
-class AnswerCompleted(_AnswerEnded, frozen=True, kw_only=True, tag="answer-completed.v1"):
-    pass
+class AnswerCompleted(AnswerEnded, frozen=True, kw_only=True, tag="answer-completed.v1"):
+    """The model came to its own end."""
+
+    outcome: ClassVar[Outcome] = "completed"
 
 
-class AnswerFailed(_AnswerEnded, frozen=True, kw_only=True, tag="answer-failed.v1"):
+class AnswerFailed(AnswerEnded, frozen=True, kw_only=True, tag="answer-failed.v1"):
+    """The provider or its limits ended the answer; `error` says why, and `text` holds what came before."""
+
+    outcome: ClassVar[Outcome] = "failed"
     error: Problem
 
 
-class AnswerCancelled(_AnswerEnded, frozen=True, kw_only=True, tag="answer-cancelled.v1"):
-    pass
+class AnswerCancelled(AnswerEnded, frozen=True, kw_only=True, tag="answer-cancelled.v1"):
+    """A person cancelled the answer; `text` holds what came before."""
+
+    outcome: ClassVar[Outcome] = "cancelled"
 
 
 class TitleGenerated(_Fact, frozen=True, kw_only=True, tag="title-generated.v1"):
@@ -172,7 +182,6 @@ class ChatDeleted(_Fact, frozen=True, kw_only=True, tag="chat-deleted.v1"):
 
 
 AnswerRequest = MessageRequested | AnswerRequested
-AnswerEnd = AnswerCompleted | AnswerFailed | AnswerCancelled
 Fact = (
     ChatCreated
     | MessageRequested
@@ -260,7 +269,7 @@ _answer_events = msgspec.json.Decoder(AnswerEvent)
 _catalogues = msgspec.json.Decoder(CatalogueAnnounced)
 
 
-def encode(event: Fact | AnswerEvent | CatalogueAnnounced) -> bytes:
+def encode(event: Fact | AnswerEnded | AnswerEvent | CatalogueAnnounced) -> bytes:
     """The same event gives the same bytes, on every machine: an append compares them to know its own."""
     return _encoder.encode(event)
 
@@ -282,7 +291,7 @@ def decode_catalogue(data: bytes) -> CatalogueAnnounced:
     return _catalogues.decode(data)
 
 
-def name_of(event: Fact) -> str:
+def name_of(event: Fact | AnswerEnded) -> str:
     """The event's name in its subject: the tag without its version."""
     tag = event.__struct_config__.tag
     assert isinstance(tag, str)  # noqa: S101 - every event has one

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
-from shared.domain.events import AnswerEvent, Fact, encode, name_of
+from shared.domain.events import AnswerEnded, AnswerEvent, Fact, encode, name_of
 from shared.domain.subjects import AnswerId, Sequence
 from shared.log.protocol import Log, Stored
 
@@ -19,7 +19,12 @@ _LONGEST_WAIT_SECONDS = 2.0
 
 
 async def append_fact(
-    log: Log, fact: Fact, expected: Sequence, patience_seconds: float, *, wait_for_room: bool = False
+    log: Log,
+    fact: Fact | AnswerEnded,
+    expected: Sequence,
+    patience_seconds: float,
+    *,
+    wait_for_room: bool = False,
 ) -> Sequence:
     """Appends to the chat on the condition that `expected` is the chat's newest sequence.
 

@@ -11,11 +11,9 @@ from shared.domain.answer import AnswerState, end_fact, evolve
 from shared.domain.chat import ChatState
 from shared.domain.chat import evolve as evolve_chat
 from shared.domain.events import (
-    AnswerCancelled,
     AnswerCompleted,
-    AnswerEnd,
+    AnswerEnded,
     AnswerEvent,
-    AnswerFailed,
     AnswerRequest,
     AnswerRequested,
     CancelRequested,
@@ -50,7 +48,7 @@ class Answer:
         self.requested = Sequence(0)
         self.owner: Process | None = None
         self.ended_by: Process | None = None
-        self.fact: AnswerEnd | None = None
+        self.fact: AnswerEnded | None = None
         self.ever_ended: set[str] = set()
         self.cancelled_at: float | None = None
         self.texts: dict[tuple[int, int], set[str]] = {(0, 0): {""}}
@@ -165,7 +163,7 @@ class Checker:
         match fact:
             case MessageRequested() | AnswerRequested():
                 self._requested(chat, fact, sequence)
-            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            case AnswerEnded():
                 self._ended(chat, fact)
             case CancelRequested():
                 answer = self.answer(fact.answer)
@@ -185,7 +183,7 @@ class Checker:
         answer = self.answer(fact.answer)
         answer.request, answer.requested = fact, sequence
 
-    def _ended(self, chat: ChatState, fact: AnswerEnd) -> None:
+    def _ended(self, chat: ChatState, fact: AnswerEnded) -> None:
         answer = self.answer(fact.answer)
         node = chat.answers.get(fact.answer)
         self.require(node is not None and node.ended is None, f"{fact.answer} ends a second time")

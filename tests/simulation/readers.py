@@ -9,7 +9,6 @@ import msgspec
 
 from services.api.streaming import sse
 from services.api.streaming.streams import Nothing
-from shared.domain.answer import outcome_of
 from shared.domain.errors import NotFound
 from shared.domain.subjects import AnswerId, chat_of
 from shared.sse_decoder import Frame, SseDecoder
@@ -77,7 +76,7 @@ class Shown:
             require(
                 data["last_index"] == self.index == fact.last_index, f"{self.answer.id}: done at {self.index}"
             )
-            require(data["status"] == outcome_of(fact), f"{self.answer.id}: done says {data['status']}")
+            require(data["status"] == fact.outcome, f"{self.answer.id}: done says {data['status']}")
         self.done = data
 
 

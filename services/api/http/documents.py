@@ -10,7 +10,7 @@ from services.api.read_model import stored_json
 from services.api.streaming.sse import facts_cursor
 from shared.domain.answer import AnswerState, merged_tool_calls
 from shared.domain.chat import ChatState
-from shared.domain.events import AnswerEnd, AnswerFailed
+from shared.domain.events import AnswerEnded, AnswerFailed
 from shared.domain.subjects import Sequence
 
 Document = dict[str, Any]
@@ -86,9 +86,9 @@ def running_answer(answer: str, state: AnswerState) -> Document:
     }
 
 
-def ended_answer(end: AnswerEnd, status: str) -> Document:
-    """Returns an answer that has ended. `status` is `completed`, `failed` or `cancelled`."""
-    return _answer(end.answer, status, f"{end.attempt}.end") | {
+def ended_answer(end: AnswerEnded) -> Document:
+    """Returns the document of an answer that has ended."""
+    return _answer(end.answer, end.outcome, f"{end.attempt}.end") | {
         "text": end.text,
         "reasoning": end.reasoning,
         "tool_calls": msgspec.to_builtins(end.tool_calls),

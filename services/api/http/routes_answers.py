@@ -32,7 +32,6 @@ from services.api.streaming import sse
 from services.api.streaming.sse import Cursor
 from services.api.streaming.streams import Nothing
 from shared.domain import subjects
-from shared.domain.answer import outcome_of
 from shared.domain.errors import NotFound
 from shared.domain.subjects import AnswerId
 
@@ -66,10 +65,10 @@ async def read_answer_document(context: Context, answer: AnswerId, owner: str) -
     node = await context.streams.node(answer, owner)
     end = await context.streams.end_of(node)
     if end is not None:
-        return documents.ended_answer(end[0], outcome_of(end[0]))
+        return documents.ended_answer(end[0])
     hot = context.hot_log.get(answer) or await context.hot_log.read(answer)
     if hot.end is not None and hot.done:
-        return documents.ended_answer(hot.end[0], outcome_of(hot.end[0]))
+        return documents.ended_answer(hot.end[0])
     return documents.running_answer(answer, hot.state())
 
 

@@ -8,11 +8,8 @@ from typing import Any, assert_never
 
 import msgspec
 
-from shared.domain.answer import outcome_of
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerEnd,
+    AnswerEnded,
     AnswerFailed,
     AnswerRequested,
     CancelRequested,
@@ -45,7 +42,7 @@ def project(fact: Fact, sequence: Sequence, time: datetime) -> list[Statement]:
             changes = [_answer(fact, sequence, time)]
         case CancelRequested():
             changes = [("cancel-requested", (fact.answer,))]
-        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+        case AnswerEnded():
             changes = [_ended(fact, sequence, time)]
         case TitleGenerated():
             changes = [("title-generated", (fact.chat, fact.title))]
@@ -65,9 +62,7 @@ def project(fact: Fact, sequence: Sequence, time: datetime) -> list[Statement]:
 
 def _is_activity(fact: Fact) -> bool:
     """What brings a chat to the top of the list: what is said in it, not how it is named or filed."""
-    return isinstance(
-        fact, MessageRequested | AnswerRequested | AnswerCompleted | AnswerFailed | AnswerCancelled
-    )
+    return isinstance(fact, MessageRequested | AnswerRequested | AnswerEnded)
 
 
 def _chat_created(fact: ChatCreated, sequence: Sequence, time: datetime) -> Statement:
@@ -86,9 +81,9 @@ def _answer(fact: MessageRequested | AnswerRequested, sequence: Sequence, time: 
     return "answer-requested", (*values, fact.request_hash, fact.imported, sequence, time)
 
 
-def _ended(fact: AnswerEnd, sequence: Sequence, time: datetime) -> Statement:
+def _ended(fact: AnswerEnded, sequence: Sequence, time: datetime) -> Statement:
     error = _json(fact.error) if isinstance(fact, AnswerFailed) else None
-    said = (fact.answer, outcome_of(fact), fact.text, fact.reasoning, _json(fact.tool_calls), fact.model)
+    said = (fact.answer, fact.outcome, fact.text, fact.reasoning, _json(fact.tool_calls), fact.model)
     how = (fact.finish_reason, _json(fact.usage), error, _json(fact.spans), fact.left_out)
     return "answer-ended", (*said, *how, fact.attempt, fact.last_index, sequence, time)
 

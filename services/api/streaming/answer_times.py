@@ -12,10 +12,8 @@ from msgspec import Struct
 
 from services.api import metrics
 from shared.domain.events import (
-    AnswerCancelled,
     AnswerCompleted,
-    AnswerEnd,
-    AnswerFailed,
+    AnswerEnded,
     AnswerRequested,
     Fact,
     MessageRequested,
@@ -49,7 +47,7 @@ class AnswerTimes:
                 times = self._of(fact.answer)
                 times.asked = stored.time
                 _tell_first(times)
-            case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+            case AnswerEnded():
                 self._ended(stored.time, fact)
             case _:
                 pass
@@ -64,7 +62,7 @@ class AnswerTimes:
         _tell_first(times)
         self._tell_pace(answer, times)
 
-    def _ended(self, time: datetime, end: AnswerEnd) -> None:
+    def _ended(self, time: datetime, end: AnswerEnded) -> None:
         if not end.last_index:  # no token is to be waited for
             self._running.pop(end.answer, None)
             return

@@ -16,9 +16,7 @@ from services.api.streaming import sse
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerFailed,
+    AnswerEnded,
     AnswerRequested,
     ChatArchived,
     ChatCreated,
@@ -74,7 +72,7 @@ class Feed:
             return
         if isinstance(fact, MessageRequested | AnswerRequested):
             self._running[fact.answer] = fact.owner
-        if isinstance(fact, AnswerCompleted | AnswerFailed | AnswerCancelled):
+        if isinstance(fact, AnswerEnded):
             self._running.pop(fact.answer, None)
         self._append(Item(stored.sequence, fact.owner, fact.chat, frame_of(fact, stored.sequence)))
 
@@ -201,7 +199,7 @@ def _details(fact: Fact, sequence: Sequence) -> dict[str, Any]:
             return asked | {"answer": fact.answer, "model": fact.model}
         case AnswerRequested():
             return {"message": fact.message, "answer": fact.answer, "model": fact.model}
-        case AnswerCompleted() | AnswerFailed() | AnswerCancelled():
+        case AnswerEnded():
             return {"message": fact.message, "answer": fact.answer} | sse.end_data(fact, sequence)
         case TitleGenerated() | ChatRenamed():
             return {"title": fact.title}

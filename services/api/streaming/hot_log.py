@@ -17,7 +17,7 @@ from shared.domain import subjects
 from shared.domain.answer import AnswerState, evolve
 from shared.domain.errors import LogUnavailable
 from shared.domain.events import (
-    AnswerEnd,
+    AnswerEnded,
     AnswerEvent,
     GenerationEnded,
     GenerationStarted,
@@ -47,7 +47,7 @@ class HotAnswer:
         self.last_index = Index(0)
         self.size_bytes = _ANSWER_OVERHEAD_BYTES
         self.watchers = 0
-        self.end: tuple[AnswerEnd, Sequence] | None = None
+        self.end: tuple[AnswerEnded, Sequence] | None = None
         self.complete = False
         """Whether the end on the answer's own subject has come: nothing follows it."""
         self.done = False
@@ -188,7 +188,7 @@ class HotLog:
         hot.finish()
         self._size_bytes += hot.size_bytes - before
 
-    def ended(self, end: AnswerEnd, sequence: Sequence) -> None:
+    def ended(self, end: AnswerEnded, sequence: Sequence) -> None:
         """Called by the follower of CHATS: the fact is in the log."""
         hot = self._answers.get(end.answer)
         if hot is None:

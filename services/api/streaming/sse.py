@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from shared.domain.answer import AnswerState, outcome_of
+from shared.domain.answer import AnswerState
 from shared.domain.events import (
-    AnswerEnd,
+    AnswerEnded,
     AnswerEvent,
     AnswerFailed,
     GenerationEnded,
@@ -106,12 +106,12 @@ def snapshot(state: AnswerState) -> bytes:
     return _snapshot(*said, state.attempt, state.last_index, cursor)
 
 
-def snapshot_of_end(end: AnswerEnd) -> bytes:
+def snapshot_of_end(end: AnswerEnded) -> bytes:
     cursor = str(last_token(end)) if end.last_index else ""
     return _snapshot(end.text, end.reasoning, end.tool_calls, end.attempt, end.last_index, cursor)
 
 
-def last_token(end: AnswerEnd) -> Cursor:
+def last_token(end: AnswerEnded) -> Cursor:
     """The cursor of a client that has all but the end. Tokens of which nothing was kept belong to no span."""
     return Cursor(end.spans[-1].attempt if end.spans else end.attempt, end.last_index)
 
@@ -130,14 +130,14 @@ def _snapshot(
     return encode("snapshot", data, cursor)
 
 
-def done(end: AnswerEnd, sequence: Sequence) -> bytes:
+def done(end: AnswerEnded, sequence: Sequence) -> bytes:
     return encode("done", end_data(end, sequence), f"{end.attempt}.end")
 
 
-def end_data(end: AnswerEnd, sequence: Sequence) -> dict[str, Any]:
+def end_data(end: AnswerEnded, sequence: Sequence) -> dict[str, Any]:
     """The outcome, as `done` and the feed of facts tell it."""
     data: dict[str, Any] = {
-        "status": outcome_of(end),
+        "status": end.outcome,
         "finish_reason": end.finish_reason,
         "usage": end.usage,
         "last_index": end.last_index,

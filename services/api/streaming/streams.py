@@ -19,10 +19,7 @@ from shared.domain import subjects
 from shared.domain.chat import AnswerNode, check_exists
 from shared.domain.errors import LogUnavailable, NotFound, UnspoolError
 from shared.domain.events import (
-    AnswerCancelled,
-    AnswerCompleted,
-    AnswerEnd,
-    AnswerFailed,
+    AnswerEnded,
     TokenEmitted,
     decode_answer_event,
     decode_fact,
@@ -88,13 +85,13 @@ class Streams:
             raise NotFound("answer", answer)
         return found
 
-    async def end_of(self, node: AnswerNode) -> tuple[AnswerEnd, Sequence] | None:
+    async def end_of(self, node: AnswerNode) -> tuple[AnswerEnded, Sequence] | None:
         """The terminal fact, from the log itself; None while the answer runs."""
         if node.ended is None:
             return None
         (stored,) = await self._log.fetch(subjects.CHATS, [node.ended])
         fact = decode_fact(stored.data) if stored else None
-        if not isinstance(fact, AnswerCompleted | AnswerFailed | AnswerCancelled) or fact.answer != node.id:
+        if not isinstance(fact, AnswerEnded) or fact.answer != node.id:
             raise NotFound("answer", node.id)
         return fact, node.ended
 
@@ -229,7 +226,7 @@ class StreamBroken(UnspoolError):
     """The stream cannot go on here: the connection is to be cut, without an end, so that the client comes again."""
 
 
-def _opened_end(end: AnswerEnd, sequence: Sequence, cursor: Cursor | None) -> Opened:
+def _opened_end(end: AnswerEnded, sequence: Sequence, cursor: Cursor | None) -> Opened:
     if cursor == Cursor(end.attempt, None):
         return Nothing()
     has_all = cursor is not None and bool(end.spans) and cursor == sse.last_token(end)
