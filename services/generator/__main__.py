@@ -7,7 +7,7 @@ import signal
 import sys
 
 from services.generator import metrics
-from services.generator.providers.registry import configured
+from services.generator.providers.registry import make_registry
 from services.generator.worker import Worker
 from shared.domain.errors import UnspoolError
 from shared.health_port import HealthPort
@@ -40,7 +40,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: Settings) -> None:
-    registry = await configured(settings, os.environ)
+    registry = await make_registry(settings, os.environ)
     event_log = await EventLog.connect(settings, "unspool-generator")
     try:
         await event_log.ensure()

@@ -14,7 +14,7 @@ from services.generator.asked import asked_at
 from services.generator.problems import INTERNAL, problem_of
 from services.generator.providers import Finished
 from services.generator.providers.registry import Registry
-from services.generator.providers.retry import opened
+from services.generator.providers.retry import stream_with_retries
 from services.generator.relay import Copy
 from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
 from services.generator.writer import AnswerWriter
@@ -232,7 +232,9 @@ class Generation:
         bind(**self.log_fields)
         if todo.reset:
             await self.writer.append(GenerationReset(attempt=todo.attempt))
-        self._copy = Copy(opened(provider, trimmed.prompt, self._settings), self.writer, self._settings)
+        self._copy = Copy(
+            stream_with_retries(provider, trimmed.prompt, self._settings), self.writer, self._settings
+        )
         if self._stop is not None:
             self._copy.stop()
         return await self._copy.run()

@@ -10,7 +10,7 @@ import contextlib
 from services.generator.prompt import text_of
 from services.generator.providers import Prompt, PromptMessage, TextDelta
 from services.generator.providers.registry import Registry
-from services.generator.providers.retry import opened
+from services.generator.providers.retry import stream_with_retries
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
 from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated, decode_fact
@@ -137,7 +137,7 @@ class Titles:
                 params={"max_output_tokens": _OUTPUT_TOKENS},
             )
             async with asyncio.timeout(self._settings.title_provider_seconds):
-                deltas = opened(provider, prompt, self._settings)
+                deltas = stream_with_retries(provider, prompt, self._settings)
                 parts = [delta.text async for delta in deltas if isinstance(delta, TextDelta)]
         except (ProviderError, TimeoutError) as error:
             log.warning("no-title-by-model", reason=type(error).__name__)

@@ -211,7 +211,7 @@ class Worker:
     async def _announce(self) -> None:
         """What models there are, for the API: again and again, since a provider may come up later."""
         while True:
-            for catalogue in await self._registry.catalogues():
+            for catalogue in await self._registry.list_catalogues():
                 with contextlib.suppress(UnspoolError):
                     await self._log.publish_latest(subjects.catalogue(catalogue.provider), encode(catalogue))
             await asyncio.sleep(self._settings.catalogue_refresh_seconds)

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from services.api import app
 from services.api.read_model.orphans import Orphans
-from services.generator.providers.registry import Registered, Registry
+from services.generator.providers.registry import RegisteredProvider, Registry
 from services.generator.worker import Worker
 from shared.domain.subjects import AnswerId
 from shared.log.event_log import EventLog
@@ -60,7 +60,9 @@ class SimWorker:
             checker.called(self.process, model, prefill)
 
         provider = SimProvider(machine.random, machine.moods, called)
-        self.worker = Worker(machine.log_of(self.process), Registry([Registered(provider)]), machine.settings)
+        self.worker = Worker(
+            machine.log_of(self.process), Registry([RegisteredProvider(provider)]), machine.settings
+        )
         self.worker.id = name
         loop.spawn(self.process, self._serve())
 

@@ -65,7 +65,7 @@ class SimProvider:
             yield TextDelta(word + space)
         yield Finished(finish_reason="stop", usage=Usage(input_tokens=1, output_tokens=said))
 
-    async def models(self) -> tuple[str, ...]:
+    async def list_models(self) -> tuple[str, ...]:
         return ()
 
     async def close(self) -> None:

@@ -5,11 +5,18 @@ from typing import Literal
 
 from msgspec import Struct
 
-from services.generator.providers import Delta, Finished, ReasoningDelta, TextDelta, ToolCallDelta, complaints
-from services.generator.providers.anthropic_events import Messages
+from services.generator.providers import (
+    Delta,
+    Finished,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    provider_errors,
+)
+from services.generator.providers.anthropic_events import MessageDecoder
 from services.generator.providers.continuation import Continuation
-from services.generator.providers.openai_chunks import Chunks
-from services.generator.providers.reading import Incoming
+from services.generator.providers.openai_chunks import ChunkDecoder
+from services.generator.providers.reply_decoder import ReplyDecoder
 from shared.domain.errors import ProviderError
 from shared.domain.events import ToolCallFragment
 
@@ -51,19 +58,21 @@ class Heard(Struct, frozen=True):
 
 def heard(api: Api, chunks: Iterable[bytes], prefill: str = "") -> Heard:
     """All chunks, and then the end of the stream."""
-    incoming = _incoming(api, prefill)
+    decoder = _incoming(api, prefill)
     deltas: list[Delta] = []
     try:
         for chunk in (*chunks, b""):
-            deltas.extend(incoming.receive(chunk)) if incoming.finished is None else None
+            deltas.extend(decoder.feed(chunk)) if decoder.finished is None else None
     except ProviderError as error:
         return Heard(tuple(deltas), error=type(error), detail=error.detail)
-    return Heard(tuple(deltas), finished=incoming.finished)
+    return Heard(tuple(deltas), finished=decoder.finished)
 
 
-def _incoming(api: Api, prefill: str) -> Incoming:
+def _incoming(api: Api, prefill: str) -> ReplyDecoder:
     def complain(found: object, *, begun: bool) -> ProviderError:
-        return complaints.in_stream(found, begun=begun, key=None)
+        return provider_errors.error_in_stream(found, begun=begun, key=None)
 
     continuation = Continuation(prefill)
-    return Incoming(Chunks(continuation, complain) if api == "openai" else Messages(continuation, complain))
+    return ReplyDecoder(
+        ChunkDecoder(continuation, complain) if api == "openai" else MessageDecoder(continuation, complain)
+    )

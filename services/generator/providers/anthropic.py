@@ -1,4 +1,4 @@
-"""Anthropic, and servers that speak its Messages API."""
+"""The provider for Anthropic and servers with its Messages API."""
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -6,8 +6,8 @@ from typing import Any
 
 from services.generator.providers import Delta, Finished, Prompt, anthropic_events, listing
 from services.generator.providers.continuation import Continuation
-from services.generator.providers.reading import Incoming, deltas
-from services.generator.providers.upstream import Key, Upstream, versioned
+from services.generator.providers.reply_decoder import ReplyDecoder, read_deltas
+from services.generator.providers.upstream import Key, Upstream, with_version
 from shared.settings import ProviderSettings, Settings
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -16,6 +16,8 @@ API_VERSION = "2023-06-01"
 
 
 class Anthropic:
+    """A `Provider` for one server with Anthropic's Messages API. It owns its `Upstream`."""
+
     kind = "anthropic"
     pattern = ""
 
@@ -27,7 +29,7 @@ class Anthropic:
         self._prefill = configured.prefill
         self._output_tokens_max = settings.output_tokens_max
         self._upstream = Upstream(
-            versioned(configured.base_url or DEFAULT_BASE_URL),
+            with_version(configured.base_url or DEFAULT_BASE_URL),
             settings,
             key=key,
             key_header="x-api-key",
@@ -36,20 +38,25 @@ class Anthropic:
         )
 
     def can_continue(self, model: str, params: Mapping[str, Any] | None = None) -> bool:
-        """By the model's name, unless it is set; never with thinking on."""
-        allowed = anthropic_events.takes_prefill(model) if self._prefill is None else self._prefill
-        return allowed and not anthropic_events.thinks(params)
+        """Decides by the model's name, unless `prefill` is configured; returns False if thinking is on."""
+        allowed = anthropic_events.supports_prefill(model) if self._prefill is None else self._prefill
+        return allowed and not anthropic_events.has_thinking(params)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         continuation = Continuation(prompt.prefill)
-        body = anthropic_events.request(prompt, continuation.sent, output_tokens_max=self._output_tokens_max)
-        incoming = Incoming(anthropic_events.Messages(continuation, self._upstream.in_stream))
-        async with self._upstream.post("messages", body) as reply, aclosing(deltas(reply, incoming)) as said:
+        body = anthropic_events.build_request(
+            prompt, continuation.prefill, output_tokens_max=self._output_tokens_max
+        )
+        decoder = ReplyDecoder(anthropic_events.MessageDecoder(continuation, self._upstream.error_in_stream))
+        async with (
+            self._upstream.post("messages", body) as reply,
+            aclosing(read_deltas(reply, decoder)) as said,
+        ):
             async for delta in said:
                 yield delta
 
-    async def models(self) -> tuple[str, ...]:
-        return listing.names(await self._upstream.get("models?limit=1000"))
+    async def list_models(self) -> tuple[str, ...]:
+        return listing.model_names(await self._upstream.get("models?limit=1000"))
 
     async def close(self) -> None:
         await self._upstream.close()

@@ -1,8 +1,8 @@
-"""Anthropic's Messages API, as events. Pure.
+"""Requests and events of Anthropic's Messages API. Pure.
 
-What is translated of a request's params, and nothing else is: `max_output_tokens` becomes `max_tokens`, which is
-obligatory; `stop` becomes `stop_sequences`. `temperature`, `top_p`, `top_k`, `tools`, `thinking` and all others
-go as they came, so tools have Anthropic's form here. `model`, `messages`, `system` and `stream` are ours.
+Two params are translated: `max_output_tokens` becomes `max_tokens`, which is required; `stop` becomes
+`stop_sequences`. All others (`temperature`, `top_p`, `top_k`, `tools`, `thinking`, ...) are passed on unchanged, so
+tools have Anthropic's form here. `model`, `messages`, `system` and `stream` are set by us.
 """
 
 import json
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.generator.providers import Delta, Finished, Prompt, ReasoningDelta, TextDelta, ToolCallDelta
-from services.generator.providers.complaints import InStream
 from services.generator.providers.continuation import Continuation
-from services.generator.providers.usage import count
+from services.generator.providers.provider_errors import StreamErrorFactory
+from services.generator.providers.usage import token_count
 from shared.domain.errors import ProviderInterrupted
 from shared.domain.events import Json, ToolCallFragment, Usage
 
@@ -23,7 +23,7 @@ _TAKES_PREFILL = re.compile(
     r"|(?:opus|sonnet|haiku)-4(?:-[0-5])?(?:[-@](?:20[0-9]{6}|latest))?(?:-v[0-9:]+)?$"
     r")"
 )
-"""Claude up to 4.5. From 4.6 on a prefill is refused, and so are, for all that we know, models not yet made."""
+"""Claude up to 4.5 supports a prefill. From 4.6 on it is rejected; unknown models are assumed to reject it too."""
 
 _STOP_REASONS = {
     "end_turn": "stop",
@@ -35,12 +35,12 @@ _STOP_REASONS = {
 }
 
 
-def takes_prefill(model: str) -> bool:
+def supports_prefill(model: str) -> bool:
     return bool(_TAKES_PREFILL.search(model))
 
 
-def thinks(params: Mapping[str, Any] | None) -> bool:
-    """With thinking on, no model takes a prefill."""
+def has_thinking(params: Mapping[str, Any] | None) -> bool:
+    """Returns True if the params turn thinking on. No model accepts a prefill then."""
     match (params or {}).get("thinking"):
         case {"type": "disabled"} | None:
             return False
@@ -48,7 +48,7 @@ def thinks(params: Mapping[str, Any] | None) -> bool:
             return True
 
 
-def request(prompt: Prompt, sent_prefill: str, *, output_tokens_max: int) -> Json:
+def build_request(prompt: Prompt, sent_prefill: str, *, output_tokens_max: int) -> Json:
     body = dict(prompt.params)
     limit = body.pop("max_output_tokens", None)
     if limit is not None:
@@ -56,7 +56,7 @@ def request(prompt: Prompt, sent_prefill: str, *, output_tokens_max: int) -> Jso
     body.setdefault("max_tokens", output_tokens_max)
     if (stop := body.pop("stop", None)) is not None:
         body["stop_sequences"] = [stop] if isinstance(stop, str) else stop
-    # A text without anything is refused: such as an answer that was cancelled before its first word.
+    # Anthropic rejects blank messages, such as an answer that was cancelled before its first token.
     messages = [
         {"role": message.role, "content": message.text} for message in prompt.messages if message.text.strip()
     ]
@@ -66,71 +66,71 @@ def request(prompt: Prompt, sent_prefill: str, *, output_tokens_max: int) -> Jso
     return body | ({"system": prompt.system} if prompt.system else {})
 
 
-class Messages:
-    """The `Dialect` of a message as a stream; a message that comes whole counts as one event."""
+class MessageDecoder:
+    """The `Dialect` of Anthropic's events; a whole message in one document counts as one event."""
 
-    def __init__(self, continuation: Continuation, complain: InStream) -> None:
+    def __init__(self, continuation: Continuation, complain: StreamErrorFactory) -> None:
         self.finished: Finished | None = None
         self._continuation = continuation
-        self._complain = complain
-        self._begun = False
+        self._make_error = complain
+        self._has_output = False
         self._tools: dict[int, int] = {}
         self._finish_reason = ""
         self._usage: dict[str, int] = {}
 
     @property
-    def closing(self) -> bool:
+    def is_complete(self) -> bool:
         return bool(self._finish_reason)
 
-    def ends(self, data: str) -> bool:
-        return data == "[DONE]"  # from servers that are Anthropic's on the outside only
+    def take_end_marker(self, data: str) -> bool:
+        return data == "[DONE]"  # Some compatible servers send OpenAI's end marker.
 
-    def end(self) -> Finished:
+    def finish(self) -> Finished:
         if not self._finish_reason:
             raise ProviderInterrupted("The provider's stream ended in the middle of the answer.")
-        return Finished(finish_reason=self._finish_reason, usage=self._counted())
+        return Finished(finish_reason=self._finish_reason, usage=self._total_usage())
 
-    def event(self, found: Json) -> Iterator[Delta]:
-        for delta in self._deltas(found):
-            self._begun = True
+    def decode(self, found: Json) -> Iterator[Delta]:
+        for delta in self._decode_event(found):
+            self._has_output = True
             yield delta
 
-    def _deltas(self, found: Json) -> Iterator[Delta]:
+    def _decode_event(self, found: Json) -> Iterator[Delta]:
         match found:
             case {"type": "error"} | {"error": dict() | str()}:
-                raise self._complain(found, begun=self._begun)
+                raise self._make_error(found, begun=self._has_output)
             case {"type": "message_start", "message": dict(message)}:
-                self._count(message.get("usage"))
+                self._add_usage(message.get("usage"))
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
-                yield from self._block(index, block)
+                yield from self._decode_block(index, block)
             case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)}:
-                yield from self._delta(index, delta)
+                yield from self._decode_delta(index, delta)
             case {"type": "message_delta"}:
-                self._count(found.get("usage"))
-                self._stop(found.get("delta"))
+                self._add_usage(found.get("usage"))
+                self._set_finish_reason(found.get("delta"))
             case {"type": "message_stop"}:
                 self._finish_reason = self._finish_reason or "stop"
-                self.finished = self.end()
+                self.finished = self.finish()
             case {"type": "message", "content": [*blocks]}:
-                yield from self._message(found, blocks)
+                yield from self._decode_message(found, blocks)
             case _:
-                pass  # ping, content_block_stop, and whatever is still to be invented
+                pass  # ping, content_block_stop, and unknown events
 
-    def _message(self, found: Json, blocks: list[object]) -> Iterator[Delta]:
+    def _decode_message(self, found: Json, blocks: list[object]) -> Iterator[Delta]:
         for index, block in enumerate(blocks):
             if isinstance(block, dict):
-                yield from self._block(index, block)
-        self._count(found.get("usage"))
-        self._stop(found)
-        self.finished = self.end()
+                yield from self._decode_block(index, block)
+        self._add_usage(found.get("usage"))
+        self._set_finish_reason(found)
+        self.finished = self.finish()
 
-    def _block(self, index: int, block: Json) -> Iterator[Delta]:
-        """A block begins, mostly empty; in a message that comes whole, it is all there."""
+    def _decode_block(self, index: int, block: Json) -> Iterator[Delta]:
+        """Yields the content of a new block: usually empty in a stream, complete in a whole message."""
         match block:
             case {"type": "text", "text": str(text)}:
-                yield from self._delta(index, {"type": "text_delta", "text": text})
+                yield from self._decode_delta(index, {"type": "text_delta", "text": text})
             case {"type": "thinking", "thinking": str(text)}:
-                yield from self._delta(index, {"type": "thinking_delta", "thinking": text})
+                yield from self._decode_delta(index, {"type": "thinking_delta", "thinking": text})
             case {"type": "tool_use", "id": str(id_), "name": str(name)}:
                 call = self._tools.setdefault(index, len(self._tools))
                 arguments = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
@@ -138,10 +138,10 @@ class Messages:
             case _:
                 pass
 
-    def _delta(self, index: int, delta: Json) -> Iterator[Delta]:
+    def _decode_delta(self, index: int, delta: Json) -> Iterator[Delta]:
         match delta:
             case {"type": "text_delta", "text": str(text)}:
-                if new := self._continuation.after(text):
+                if new := self._continuation.drop_overlap(text):
                     yield TextDelta(new)
             case {"type": "thinking_delta", "thinking": str(text)} if text:
                 yield ReasoningDelta(text)
@@ -150,19 +150,21 @@ class Messages:
             case _:
                 pass  # signatures and citations
 
-    def _stop(self, holder: object) -> None:
+    def _set_finish_reason(self, holder: object) -> None:
         match holder:
             case {"stop_reason": str(reason)} if reason:
                 self._finish_reason = _STOP_REASONS.get(reason, reason)
             case _:
                 pass
 
-    def _count(self, usage: object) -> None:
-        """Each count is a total: the last one that is told holds."""
+    def _add_usage(self, usage: object) -> None:
+        """Records the usage. Each count is a running total: the last one replaces earlier ones."""
         if isinstance(usage, dict):
-            self._usage |= {name: count(value) for name, value in usage.items() if isinstance(value, int)}
+            self._usage |= {
+                name: token_count(value) for name, value in usage.items() if isinstance(value, int)
+            }
 
-    def _counted(self) -> Usage:
+    def _total_usage(self) -> Usage:
         cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
         return Usage(
             input_tokens=sum(self._usage.get(name, 0) for name in ("input_tokens", *cached)),

@@ -1,30 +1,30 @@
-"""Going on with a text that breaks off: what to send of it, and what to drop of what comes back. Pure."""
+"""Continues a text after a prefill: trims the prefill for the request, and drops repeated text from the reply. Pure."""
 
 _ECHO_MIN_CHARS = 16
-"""Longer than a token: what repeats a shorter text may be its natural continuation, as in "ha" and "ha"."""
+"""Longer than a token: a shorter repetition may be the natural continuation, as in "ha" and "ha"."""
 
 
 class Continuation:
-    """The seam between a prefill and what follows it.
+    """Joins a prefill and the text that follows it, for one attempt.
 
-    Servers differ in two ways that would show at the seam as doubled text:
+    Servers differ in two ways that would duplicate text:
 
     - Some (llama.cpp without `continue_final_message`, vLLM with `echo`) begin with the prefill itself.
-      The echo comes in one piece, while a model that repeats itself does so token by token: so only a
-      first piece that holds the whole prefill is taken for an echo.
-    - Anthropic refuses a prefill that ends in white space, and many chat templates trim it. So it is never
-      sent, and if the model writes it again, it is dropped here: what the reader has already seen
-      stays, and the next word is neither glued to the last one nor set off twice.
+      The echo comes in one piece, while a model repeats itself token by token: so only a first piece that
+      holds the whole prefill counts as an echo.
+    - Anthropic rejects a prefill that ends in white space, and many chat templates trim it. So the white space
+      is never sent, and dropped if the model writes it again: the space that readers already have is neither
+      lost nor doubled.
     """
 
     def __init__(self, prefill: str) -> None:
-        self.sent = prefill.rstrip()
-        """What belongs into the request; empty if there is nothing to go on with."""
-        self._echo = self.sent if len(self.sent) >= _ECHO_MIN_CHARS else ""
-        self._space = prefill[len(self.sent) :]
+        self.prefill = prefill.rstrip()
+        """The prefill to send, without trailing white space; empty if there is nothing to continue."""
+        self._echo = self.prefill if len(self.prefill) >= _ECHO_MIN_CHARS else ""
+        self._space = prefill[len(self.prefill) :]
 
-    def after(self, text: str) -> str:
-        """What is new in the next piece of text: pieces have to come in order, and all of them."""
+    def drop_overlap(self, text: str) -> str:
+        """Returns the new part of the next piece of text. Expects all pieces, in order."""
         if not text:
             return text
         if self._echo:

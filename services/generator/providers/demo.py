@@ -1,7 +1,7 @@
-"""A provider without a model: text whose every word can be foretold, at a pace that the model's name says.
+"""A provider without a model: deterministic text, at a pace that the model's name sets.
 
-`500x20ms` is 500 tokens, one every 20 milliseconds. The text depends on the last message and on nothing
-else, so that a test can compute it (`tokens`) and a crash can be told from a pause.
+`500x20ms` is 500 tokens, one every 20 milliseconds. The text depends on the last message only, so that a test
+can compute it (`tokens`) and detect a lost or doubled token.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from shared.settings import ProviderSettings
 TOKENS_MAX = 20_000
 PACE_MAX_MILLISECONDS = 10_000
 PATTERN = r"([1-9][0-9]{0,3}|1[0-9]{4}|20000)x(0|[1-9][0-9]{0,3}|10000)ms"
-"""Holds both bounds, since the API knows the pattern only."""
+"""Contains both limits, because the API knows only the pattern."""
 LISTED = ("200x20ms", "20x20ms", "2000x5ms", "100x200ms")
 
 _QUOTE_MAX_CHARS = 80
@@ -28,7 +28,7 @@ _LINE_TOKENS = 10
 _INTRODUCTION = (
     "This is a demo: no language model is configured, so this text is made up word by word. "
     "For real answers set OPENAI_API_KEY or ANTHROPIC_API_KEY, start Ollama, "
-    "or describe a provider in unspool.toml. "
+    "or configure a provider in unspool.toml. "
 )
 _VOCABULARY = (
     "amber anchor apple arrow autumn basket beacon birch bramble bridge candle canyon cedar cinder clover "
@@ -48,6 +48,8 @@ class _Shape(Struct, frozen=True):
 
 
 class Demo:
+    """A `Provider` that generates deterministic text and needs no connection."""
+
     kind = "demo"
     pattern = PATTERN
 
@@ -69,9 +71,9 @@ class Demo:
         return self._can_continue
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
-        """Keeps to its pace on the whole: tokens that a slow reader has missed come at once."""
+        """Yields the remaining tokens by a fixed schedule: after a slow read, the overdue tokens come at once."""
         shape = _shape(prompt.model)
-        left = remaining(prompt)
+        left = remaining_tokens(prompt)
         said = left[: _limit(prompt, len(left))]
         now = asyncio.get_running_loop().time
         began = now()
@@ -86,7 +88,7 @@ class Demo:
             ),
         )
 
-    async def models(self) -> tuple[str, ...]:
+    async def list_models(self) -> tuple[str, ...]:
         return self._listed
 
     async def close(self) -> None:
@@ -94,20 +96,20 @@ class Demo:
 
 
 def tokens(prompt: Prompt) -> list[str]:
-    """The whole text that a prompt gets without a prefill or a limit, in the pieces in which it comes."""
+    """Returns the whole answer to a prompt as its tokens, without regard to prefill and limit."""
     shape = _shape(prompt.model)
     asked = prompt.messages[-1].text if prompt.messages else ""
-    opening = _pieces(_INTRODUCTION + f"You asked: “{_quoted(asked)}”")
+    opening = _pieces(_INTRODUCTION + f"You asked: “{_quote(asked)}”")
     seed = hashlib.sha256(asked.encode("utf-8", "replace")).digest()
     filler = (_filler(seed, number) for number in range(len(opening) + 1, shape.tokens + 1))
     return [*opening[: shape.tokens], *filler]
 
 
-def remaining(prompt: Prompt) -> list[str]:
-    """What comes after the prompt's prefill.
+def remaining_tokens(prompt: Prompt) -> list[str]:
+    """Returns the tokens after the prompt's prefill; the first one may be the rest of a token.
 
-    A prefill that is not a beginning of the text, as after a change of model, counts by its words:
-    the answer is about as long as the model's name says, and never empty for lack of a match.
+    A prefill that is not a beginning of the text, as after a change of model, counts by its words: the answer
+    has about the length that the model's name sets, and is never empty.
     """
     whole = tokens(prompt)
     if not "".join(whole).startswith(prompt.prefill):
@@ -123,7 +125,7 @@ def remaining(prompt: Prompt) -> list[str]:
 def _shape(model: str) -> _Shape:
     if not (found := re.fullmatch(PATTERN, model)):
         raise ProviderRefused(
-            f"The demo has no model {model!r}: its names say how many tokens come and how fast, such as 500x20ms "
+            f"The demo has no model {model!r}. Use TOKENSxPACEms, such as 500x20ms "
             f"(at most {TOKENS_MAX} tokens and {PACE_MAX_MILLISECONDS} ms).",
             status=404,
         )
@@ -136,17 +138,17 @@ def _limit(prompt: Prompt, otherwise: int) -> int:
 
 
 def _pieces(text: str) -> list[str]:
-    """Words with the space before them, as models have them."""
+    """Splits a text into words, each with the white space before it, like a model's tokens."""
     return re.findall(r"\s*\S+", text)
 
 
-def _quoted(asked: str) -> str:
+def _quote(asked: str) -> str:
     line = " ".join(asked.split())
     return line if len(line) <= _QUOTE_MAX_CHARS else line[: _QUOTE_MAX_CHARS - 1] + "…"
 
 
 def _filler(seed: bytes, number: int) -> str:
-    """The token at position `number`, from 1. Each line begins with its position: a gap or a double can be seen."""
+    """Returns the token at position `number`, from 1. Each line begins with its position, which makes gaps visible."""
     if number % _LINE_TOKENS == 0:
         return f"\n{number}."
     mixed = hashlib.blake2b(seed + number.to_bytes(4), digest_size=4).digest()

@@ -1,11 +1,13 @@
-"""Lists of models, in the shapes in which servers give them. Pure."""
+"""Decodes lists of models in the formats of different servers. Pure."""
 
 MODELS_MAX = 2000
 NAME_MAX_CHARS = 256
 
 
-def names(found: object) -> tuple[str, ...]:
-    """From `data[].id` (OpenAI, Anthropic) or `models[].name` (Ollama). What is no name is passed over."""
+def model_names(found: object) -> tuple[str, ...]:
+    """Returns the names in `data[].id` (OpenAI, Anthropic) or `models[].name` (Ollama), without duplicates. Skips
+    entries without a valid name.
+    """
     match found:
         case {"data": list(entries)} | {"models": list(entries)} | [*entries]:
             pass

@@ -1,4 +1,4 @@
-"""Ollama: OpenAI's API at `/v1`, found by `OLLAMA_HOST` or on its usual port."""
+"""The provider for Ollama: OpenAI's API at `/v1`, located by `OLLAMA_HOST` or at its default port."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,33 +7,35 @@ from urllib.parse import urlsplit
 import msgspec
 
 from services.generator.providers.openai import OpenAI
-from services.generator.providers.upstream import Key, Upstream, versioned
+from services.generator.providers.upstream import Key, Upstream, with_version
 from shared.domain.errors import ConfigurationError, ProviderError
 from shared.settings import ProviderSettings, Settings
 
 PORT = 11434
 PROBE_SECONDS = 1.0
-"""A start waits for it only when no provider is configured; one on this machine answers in a millisecond."""
+"""Timeout of the probe at the start, which happens only if no provider is configured."""
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-"""Where a server listens is not always where one can call it."""
+"""Addresses to listen on, and the address to call for each."""
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
 class Ollama(OpenAI):
-    """Its prefill is off by default: whether it goes on with a text depends on each model's template."""
+    """A `Provider` for Ollama. Prefill is off by default, because each model's template decides whether it works."""
 
     kind = "ollama"
 
     def __init__(
         self, name: str, configured: ProviderSettings, settings: Settings, key: Key | None = None
     ) -> None:
-        base_url = versioned(configured.base_url or host_url(""))
+        base_url = with_version(configured.base_url or host_url(""))
         super().__init__(name, msgspec.structs.replace(configured, base_url=base_url), settings, key)
 
 
 def host_url(ollama_host: str) -> str:
-    """From `OLLAMA_HOST` as Ollama itself reads it: `host`, `host:port`, `:port` or a URL, all parts optional."""
+    """Returns the URL for a value of `OLLAMA_HOST`, parsed as Ollama does: `host`, `host:port`, `:port` or a URL, all
+    parts optional. Raises `ConfigurationError` for an invalid address.
+    """
     text = ollama_host.strip().strip("\"'")
     scheme, separator, rest = text.rpartition("://")
     address, _, path = rest.partition("/")
@@ -43,16 +45,16 @@ def host_url(ollama_host: str) -> str:
         parts = urlsplit(f"//{address}")
         port = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"OLLAMA_HOST {ollama_host!r} is no address: {error}") from error
+        raise ConfigurationError(f"OLLAMA_HOST {ollama_host!r} is not a valid address: {error}") from error
     host = _ANY_ADDRESS.get(parts.hostname or "", parts.hostname)
-    # Only a URL has the ports that its scheme implies.
+    # Only a URL implies the default port of its scheme.
     port = port or (_SCHEME_PORTS.get(scheme, PORT) if separator else PORT)
     whole = f"{scheme or 'http'}://{f'[{host}]' if ':' in str(host) else host}:{port}"
     return f"{whole}/{path.strip('/')}".rstrip("/")
 
 
-async def answers(base_url: str, settings: Settings) -> bool:
-    """Whether an Ollama is there. Anything that does not say its version in time is none."""
+async def is_reachable(base_url: str, settings: Settings) -> bool:
+    """Returns True if an Ollama at this URL reports its version within `PROBE_SECONDS`."""
     upstream = Upstream(base_url, settings)
     try:
         async with asyncio.timeout(PROBE_SECONDS):

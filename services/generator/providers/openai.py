@@ -1,4 +1,4 @@
-"""Any server with OpenAI's `/chat/completions`: OpenAI, vLLM, llama.cpp, Ollama, DeepSeek, Qwen, OpenRouter, ..."""
+"""The provider for servers with OpenAI's `/chat/completions`: OpenAI, vLLM, llama.cpp, DeepSeek, OpenRouter, ..."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from services.generator.providers import Delta, Finished, Prompt, listing, openai_chunks
 from services.generator.providers.continuation import Continuation
-from services.generator.providers.reading import Incoming, deltas
+from services.generator.providers.reply_decoder import ReplyDecoder, read_deltas
 from services.generator.providers.upstream import Key, Reply, Upstream
 from shared.domain.errors import ProviderRefused
 from shared.domain.events import Json
@@ -17,13 +17,15 @@ DEFAULT_BASE_URL = "https://api.openai.com/v1"
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 
 _ADJUSTMENTS_MAX = 2
-_COMPLAINT_STATUSES = frozenset({400, 422})
+_UNSUPPORTED_STATUSES = frozenset({400, 422})
 _NO_CHAT_MODELS = re.compile(
     r"embedding|whisper|tts|dall-e|moderation|image|audio|realtime|transcribe|sora|babbage|davinci|-instruct"
 )
 
 
 class OpenAI:
+    """A `Provider` for one server with OpenAI's chat completions. It owns its `Upstream`."""
+
     kind = "openai"
     pattern = ""
 
@@ -36,34 +38,34 @@ class OpenAI:
         self._can_continue = configured.prefill is True
 
     def can_continue(self, model: str, params: Mapping[str, Any] | None = None) -> bool:  # noqa: ARG002
-        """Off unless it is set: OpenAI itself begins anew, and a server does not say what it will do."""
+        """Returns True only if `prefill` is configured: OpenAI starts again, and servers do not report what they do."""
         return self._can_continue
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         continuation = Continuation(prompt.prefill)
-        body = openai_chunks.request(
-            prompt, continuation.sent, completion_tokens=self._upstream.host == "api.openai.com"
+        body = openai_chunks.build_request(
+            prompt, continuation.prefill, completion_tokens=self._upstream.host == "api.openai.com"
         )
-        incoming = Incoming(openai_chunks.Chunks(continuation, self._upstream.in_stream))
+        decoder = ReplyDecoder(openai_chunks.ChunkDecoder(continuation, self._upstream.error_in_stream))
         async with AsyncExitStack() as stack:
-            reply = await self._posted(stack, body)
-            async with aclosing(deltas(reply, incoming)) as said:
+            reply = await self._post(stack, body)
+            async with aclosing(read_deltas(reply, decoder)) as said:
                 async for delta in said:
                     yield delta
 
-    async def _posted(self, stack: AsyncExitStack, body: Json) -> Reply:
+    async def _post(self, stack: AsyncExitStack, body: Json) -> Reply:
         for _ in range(_ADJUSTMENTS_MAX):
             try:
                 return await stack.enter_async_context(self._upstream.post("chat/completions", body))
             except ProviderRefused as error:
-                better = openai_chunks.adjusted(body, error.detail)
-                if better is None or error.status not in _COMPLAINT_STATUSES:
+                better = openai_chunks.drop_unsupported(body, error.detail)
+                if better is None or error.status not in _UNSUPPORTED_STATUSES:
                     raise
                 body = better
         return await stack.enter_async_context(self._upstream.post("chat/completions", body))
 
-    async def models(self) -> tuple[str, ...]:
-        found = listing.names(await self._upstream.get("models"))
+    async def list_models(self) -> tuple[str, ...]:
+        found = listing.model_names(await self._upstream.get("models"))
         if self._upstream.host == "api.openai.com":
             return tuple(name for name in found if not _NO_CHAT_MODELS.search(name))
         return found

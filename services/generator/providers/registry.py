@@ -1,4 +1,4 @@
-"""All providers of a process: as configured, else whatever the environment gives, else the demo."""
+"""The providers of a process: those that are configured, else those found in the environment, else the demo."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -21,17 +21,21 @@ from shared.settings import ProviderSettings, Settings
 log = logger(__name__)
 
 ANY_MODEL = ".+"
-"""The pattern of a provider whose list is not known: it decides itself what it has."""
+"""The pattern of a provider whose list could not be read: the provider itself rejects unknown models."""
 
 
-class Registered(Struct, frozen=True):
+class RegisteredProvider(Struct, frozen=True):
+    """A provider and its configured models."""
+
     provider: Provider
     models: tuple[str, ...] = ()
-    """As configured; empty if the provider is to be asked."""
+    """Empty if the list is to be read from the provider."""
 
 
 class Registry:
-    def __init__(self, registered: Iterable[Registered]) -> None:
+    """Finds providers by name. It owns them and closes them; the worker's process owns it."""
+
+    def __init__(self, registered: Iterable[RegisteredProvider]) -> None:
         self._registered = {one.provider.name: one for one in registered}
 
     @property
@@ -39,20 +43,24 @@ class Registry:
         return tuple(self._registered)
 
     def find(self, model: str) -> tuple[Provider, str]:
-        """For `provider/model`, where the model's own name may hold slashes too."""
+        """Returns the provider and the model's name for `provider/model`; the model's name may contain slashes.
+
+        Raises `ProviderRefused` if there is no such provider.
+        """
         name, _, rest = model.partition("/")
         if name not in self._registered or not rest:
             known = ", ".join(self.names)
             raise ProviderRefused(
-                f"There is no provider for the model {model!r}. Providers: {known}.", status=404
+                f"No provider is configured for the model {model!r}. Providers: {known}.", status=404
             )
         return self._registered[name].provider, rest
 
-    async def catalogues(self) -> list[CatalogueAnnounced]:
-        """What each provider offers now. One that does not answer hides neither itself nor the others."""
-        return list(await asyncio.gather(*(_catalogue(one) for one in self._registered.values())))
+    async def list_catalogues(self) -> list[CatalogueAnnounced]:
+        """Returns one catalogue per provider. A provider whose list cannot be read is announced with `ANY_MODEL`."""
+        return list(await asyncio.gather(*(_fetch_catalogue(one) for one in self._registered.values())))
 
     async def close(self) -> None:
+        """Closes all providers."""
         for one in self._registered.values():
             await one.provider.close()
 
@@ -63,50 +71,59 @@ class Registry:
         await self.close()
 
 
-async def configured(settings: Settings, environ: Mapping[str, str]) -> Registry:
-    """Raises `ConfigurationError`. Takes up to a second, if no provider is configured, to look for an Ollama."""
+async def make_registry(settings: Settings, environ: Mapping[str, str]) -> Registry:
+    """Returns the registry. If no provider is configured, it probes for Ollama, which takes up to a second.
+
+    Raises `ConfigurationError` for a provider that cannot be set up.
+    """
     tables = (
-        dict(settings.providers) or await _found(settings, environ) or {"demo": ProviderSettings(kind="demo")}
+        dict(settings.providers)
+        or await _discover(settings, environ)
+        or {"demo": ProviderSettings(kind="demo")}
     )
-    registry = Registry([_registered(name, table, settings, environ) for name, table in tables.items()])
+    registry = Registry([_register(name, table, settings, environ) for name, table in tables.items()])
     log.info("providers", names=registry.names, configured=bool(settings.providers))
     return registry
 
 
-async def _found(settings: Settings, environ: Mapping[str, str]) -> dict[str, ProviderSettings]:
-    """The providers that are there without a word in a file, by the variables that their own tools read."""
+async def _discover(settings: Settings, environ: Mapping[str, str]) -> dict[str, ProviderSettings]:
+    """Returns providers that need no configuration file, by the variables that their own tools read."""
     found = {}
     if environ.get("OPENAI_API_KEY") or environ.get("OPENAI_BASE_URL"):
         found["openai"] = ProviderSettings(
             kind="openai",
             base_url=environ.get("OPENAI_BASE_URL", ""),
-            api_key_env=_set("OPENAI_API_KEY", environ),
+            api_key_env=_if_set("OPENAI_API_KEY", environ),
         )
     if environ.get("ANTHROPIC_API_KEY"):
         found["anthropic"] = ProviderSettings(
             kind="anthropic", base_url=environ.get("ANTHROPIC_BASE_URL", ""), api_key_env="ANTHROPIC_API_KEY"
         )
     base_url = ollama.host_url(environ.get("OLLAMA_HOST", ""))
-    if await ollama.answers(base_url, settings):
+    if await ollama.is_reachable(base_url, settings):
         found["ollama"] = ProviderSettings(kind="ollama", base_url=base_url)
     return found
 
 
-def _set(variable: str, environ: Mapping[str, str]) -> str:
+def _if_set(variable: str, environ: Mapping[str, str]) -> str:
     return variable if environ.get(variable) else ""
 
 
-def _registered(
+def _register(
     name: str, table: ProviderSettings, settings: Settings, environ: Mapping[str, str]
-) -> Registered:
+) -> RegisteredProvider:
     try:
-        return Registered(StorableProvider(_made(name, table, settings, environ)), table.models)
+        return RegisteredProvider(
+            StorableProvider(_make_provider(name, table, settings, environ)), table.models
+        )
     except ConfigurationError as error:
         raise ConfigurationError(f"provider {name!r}: {error}") from error
 
 
-def _made(name: str, table: ProviderSettings, settings: Settings, environ: Mapping[str, str]) -> Provider:
-    key = _key(name, table, environ)
+def _make_provider(
+    name: str, table: ProviderSettings, settings: Settings, environ: Mapping[str, str]
+) -> Provider:
+    key = _read_key(name, table, environ)
     match table.kind:
         case "openai":
             return OpenAI(name, table, settings, key)
@@ -118,24 +135,24 @@ def _made(name: str, table: ProviderSettings, settings: Settings, environ: Mappi
             return Demo(name, table)
 
 
-def _key(name: str, table: ProviderSettings, environ: Mapping[str, str]) -> Key | None:
-    # A kind's usual variable counts for its usual address only: OpenAI's key is never sent to anybody else.
+def _read_key(name: str, table: ProviderSettings, environ: Mapping[str, str]) -> Key | None:
+    # A default variable applies to the default address only: OpenAI's key must not be sent to another server.
     usual = {"openai": openai.DEFAULT_KEY_ENV, "anthropic": anthropic.DEFAULT_KEY_ENV}
     variable = table.api_key_env or ("" if table.base_url else usual.get(table.kind, ""))
     if not variable:
         return None
     if value := environ.get(variable, "").strip():
         return Key(value)
-    # Not an error: the other providers work, and this one says itself that it wants a key.
+    # Not an error: the other providers work, and this one rejects requests without a key by itself.
     log.warning("provider-key-missing", provider=name, variable=variable)
     return None
 
 
-async def _catalogue(one: Registered) -> CatalogueAnnounced:
+async def _fetch_catalogue(one: RegisteredProvider) -> CatalogueAnnounced:
     models, pattern = one.models, one.provider.pattern
     if not models:
         try:
-            models = await one.provider.models()
+            models = await one.provider.list_models()
         except ProviderError as error:
             log.warning("provider-list-missing", provider=one.provider.name, reason=error.detail)
             pattern = ANY_MODEL

@@ -1,4 +1,4 @@
-"""Another try for a provider that is overloaded or away: before the first delta, and never after."""
+"""Retries a provider that is overloaded or unreachable: before the first delta, never after it."""
 
 import asyncio
 import random as random_
@@ -14,17 +14,17 @@ from shared.settings import Settings
 log = logger(__name__)
 
 _DOUBLINGS_MAX = 16
-"""Beyond, the bound holds in any case, and a power of two would only overflow."""
+"""Limit of the exponent, to avoid an overflow; the maximum backoff is reached earlier."""
 
 
-async def opened(
+async def stream_with_retries(
     provider: Provider,
     prompt: Prompt,
     settings: Settings,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     random: Callable[[], float] = random_.random,
 ) -> AsyncGenerator[Delta | Finished, None]:
-    """As `provider.stream`, with up to `provider_retries_max` more tries after `ProviderUnavailable`."""
+    """Yields from `provider.stream`, with up to `provider_retries_max` retries after `ProviderUnavailable`."""
     for retry in range(settings.provider_retries_max + 1):
         begun = False
         try:
@@ -50,9 +50,10 @@ async def opened(
 
 
 def wait_seconds(error: ProviderUnavailable, retry: int, settings: Settings, share: float) -> float:
-    """Somewhere (`share`, from 0 to 1) up to the backoff, which doubles: workers that failed together come back apart.
+    """Returns `share` (random, from 0 to 1) of the backoff, which doubles with each retry: workers that failed
+    together retry at different times.
 
-    What the provider asks for comes on top of it, and both together have a bound: a person waits.
+    The provider's `retry-after` is added, and the sum is limited, because a person waits.
     """
     backoff = settings.provider_backoff_seconds * 2.0 ** min(retry, _DOUBLINGS_MAX)
     asked = error.retry_after_seconds or 0.0

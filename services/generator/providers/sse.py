@@ -1,8 +1,8 @@
-"""Event streams as their specification has them, from bytes in any pieces. Pure: no IO, no clock.
+"""Decodes event streams by their specification, from bytes in any chunks. Pure.
 
-`httpx-sse` is not used here: it has no bound on a line, keeps a line that ends in CR until more comes,
-takes a byte order mark for a part of the first field, and drops the last event if the stream ends
-without an empty line, as several providers' streams do.
+`httpx-sse` is not used: it does not limit the length of a line, holds back a line that ends in CR until more
+bytes arrive, takes a byte order mark for part of the first field, and drops the last event if the stream
+ends without an empty line, which several providers' streams do.
 """
 
 import re
@@ -13,22 +13,24 @@ from msgspec import Struct
 from shared.domain.errors import ProviderInterrupted
 
 EVENT_MAX_BYTES = 8 * 1024 * 1024
-"""No provider comes near; without a bound, a stream without line ends would fill the memory."""
+"""Limits the memory for a stream without line ends. Events of providers are far smaller."""
 
 _BOM = b"\xef\xbb\xbf"
 _PREAMBLE = b" \t\r\n" + _BOM
-"""Neither an event nor a document begins with any of these bytes."""
-# Bytes, and these only: `str.splitlines` also splits at U+2028, U+0085 and others, which stand in models' texts.
+"""Bytes to skip before the first event or document."""
+# `str.splitlines` would also split at U+2028, U+0085 and others, which occur in the texts of models.
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class ServerEvent(Struct, frozen=True):
+    """One event of a stream."""
+
     data: str
     name: str = ""
 
 
 class Decoder:
-    """Lines to events. Comments, `id` and `retry` mean nothing to us and are passed over."""
+    """Decodes one stream of events. Ignores comments, `id` and `retry`."""
 
     def __init__(self) -> None:
         self._line = bytearray()
@@ -39,10 +41,12 @@ class Decoder:
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
-        """Raises `ProviderInterrupted` on an event that is too long: after those before it were given."""
+        """Yields the events that the chunk completes. Raises `ProviderInterrupted` for an event that is too long, after
+        it has yielded the events before it.
+        """
         if not chunk:
             return
-        # A line is done at its CR; an LF that comes in the next chunk belongs to the same line end.
+        # A CR ends a line; an LF at the start of the next chunk belongs to the same line end.
         start = 1 if self._after_cr and chunk[0] == ord("\n") else 0
         self._after_cr = chunk.endswith(b"\r")
         for end in _LINE_END.finditer(chunk, start):
@@ -54,7 +58,7 @@ class Decoder:
         self._check_size()
 
     def end(self) -> Iterator[ServerEvent]:
-        """The last event, if the stream ended before the empty line that should end it."""
+        """Yields the last event if the stream ended without the empty line after it."""
         if self._line:
             self._take_line()
         if event := self._dispatch():
@@ -69,7 +73,7 @@ class Decoder:
             line = line.removeprefix(_BOM)
         if not line:
             return self._dispatch()
-        # Cut in the middle of a character, the stream is broken, but a whole line never is.
+        # Only a stream that is cut inside a character fails to decode; a complete line never does.
         name, _, value = line.decode("utf-8", "replace").partition(":")
         value = value.removeprefix(" ")
         if name == "data":
@@ -90,10 +94,9 @@ class Decoder:
 
 
 class Body:
-    """The body of an answer: a stream of events, or one JSON document, which some proxies send in its place.
+    """Decodes one body: a stream of events, or one JSON document, which some proxies send instead.
 
-    The first byte decides, not the content type: both come under the other's name. A document
-    becomes one event when it has ended.
+    The first byte decides, because the content type is not reliable. A document becomes one event at its end.
     """
 
     def __init__(self) -> None:
@@ -101,6 +104,7 @@ class Body:
         self._document: bytearray | None = None
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
+        """Yields the events that the chunk completes. Raises `ProviderInterrupted` if the event is too long."""
         if self._document is None and self._events is None:
             chunk = chunk.lstrip(_PREAMBLE)
             if chunk[:1] in {b"{", b"["}:
@@ -113,13 +117,14 @@ class Body:
             yield from self._events.feed(chunk)
 
     def end(self) -> Iterator[ServerEvent]:
+        """Yields the document, or the last event of a stream that ended without an empty line."""
         if self._document is not None:
             yield ServerEvent(self._document.decode("utf-8", "replace"))
         elif self._events is not None:
             yield from self._events.end()
 
     def _collect(self, chunk: bytes) -> None:
-        assert self._document is not None  # noqa: S101 - the caller has looked
+        assert self._document is not None  # noqa: S101 - the caller checked it
         self._document += chunk
         if len(self._document) > EVENT_MAX_BYTES:
             raise ProviderInterrupted(f"The provider sent a document of more than {EVENT_MAX_BYTES} bytes.")

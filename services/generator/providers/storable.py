@@ -1,4 +1,4 @@
-"""Models' output as text that can be stored: Postgres holds no NUL, and UTF-8 no half of a surrogate pair."""
+"""Makes the output of models storable: Postgres rejects NUL, and UTF-8 cannot encode half of a surrogate pair."""
 
 import re
 from collections.abc import AsyncGenerator, Mapping
@@ -24,33 +24,33 @@ _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 def storable(text: str) -> str:
-    """Joins surrogate pairs, and puts U+FFFD in place of what cannot be stored."""
+    """Joins surrogate pairs, and replaces characters that cannot be stored with U+FFFD."""
     if not _UNSTORABLE.search(text):
         return text
     joined = _PAIR.sub(lambda pair: pair[0].encode("utf-16", "surrogatepass").decode("utf-16"), text)
     return _UNSTORABLE.sub(REPLACEMENT, joined)
 
 
-class Seams:
-    """As `storable`, for text in pieces: some providers escape the halves of a pair in two deltas.
+class SurrogateJoiner:
+    """Applies `storable` to text in pieces, for one stream: some providers split a surrogate pair over two deltas.
 
-    A first half at the end of a piece is kept back until the next piece of the same text, or the end.
+    It holds back a first half at the end of a piece until the next piece of the same text, or the end.
     """
 
     def __init__(self) -> None:
         self._halves: dict[tuple[str, int], str] = {}
 
     def clean(self, delta: Delta) -> Delta | None:
-        """None if nothing is left to say yet."""
+        """Returns the storable delta, or None if it holds back everything."""
         match delta:
             case TextDelta():
-                text = self._joined(("text", 0), delta.text)
+                text = self._join(("text", 0), delta.text)
                 return TextDelta(text) if text else None
             case ReasoningDelta():
-                text = self._joined(("reasoning", 0), delta.text)
+                text = self._join(("reasoning", 0), delta.text)
                 return ReasoningDelta(text) if text else None
             case ToolCallDelta(fragment):
-                arguments = self._joined(("tool-call", fragment.index), fragment.arguments)
+                arguments = self._join(("tool-call", fragment.index), fragment.arguments)
                 if not (arguments or fragment.id or fragment.name):
                     return None
                 return ToolCallDelta(
@@ -62,12 +62,12 @@ class Seams:
                     )
                 )
 
-    def rest(self) -> list[Delta]:
-        """Halves that never found their other one."""
+    def flush(self) -> list[Delta]:
+        """Returns a replacement for each half that is still held back."""
         left, self._halves = self._halves, {}
         return [_replacement(*key) for key in left]
 
-    def _joined(self, key: tuple[str, int], text: str) -> str:
+    def _join(self, key: tuple[str, int], text: str) -> str:
         if not text:
             return text
         text = self._halves.pop(key, "") + text
@@ -88,7 +88,7 @@ def _replacement(kind: str, index: int) -> Delta:
 
 
 class StorableProvider:
-    """A provider whose output is storable, whatever the model says."""
+    """Wraps a provider so that its output is storable. It owns the inner provider and closes it."""
 
     def __init__(self, inner: Provider) -> None:
         self._inner = inner
@@ -101,18 +101,18 @@ class StorableProvider:
         return self._inner.can_continue(model, params)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
-        seams = Seams()
+        joiner = SurrogateJoiner()
         async with aclosing(self._inner.stream(prompt)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, Finished):
-                    for late in seams.rest():
+                    for late in joiner.flush():
                         yield late
                     yield msgspec.structs.replace(delta, finish_reason=storable(delta.finish_reason))
-                elif clean := seams.clean(delta):
+                elif clean := joiner.clean(delta):
                     yield clean
 
-    async def models(self) -> tuple[str, ...]:
-        return tuple(storable(model) for model in await self._inner.models())
+    async def list_models(self) -> tuple[str, ...]:
+        return tuple(storable(model) for model in await self._inner.list_models())
 
     async def close(self) -> None:
         await self._inner.close()

@@ -1,4 +1,4 @@
-"""Tool calls in OpenAI's fragments, numbered as they should have been. Pure."""
+"""Decodes the fragments of OpenAI's tool calls and repairs their indexes. Pure."""
 
 import json
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from shared.domain.events import Json, ToolCallFragment
 
 
 class ToolCalls:
-    """Fragments of one call bear the same index, whatever the server did with it.
+    """Assigns the same index to all fragments of one call, for one answer.
 
-    Some servers leave the index out, and some give 0 to all calls. A fragment that names a function, with
-    an id that its index does not have yet, begins a new call.
+    Some servers omit the index, and some send 0 for all calls. A fragment that names a function, with an id
+    that its index does not have yet, begins a new call.
     """
 
     def __init__(self) -> None:
@@ -18,26 +18,26 @@ class ToolCalls:
         self._ours: dict[int, int] = {}
 
     @property
-    def seen(self) -> bool:
+    def any_seen(self) -> bool:
         return bool(self._ids)
 
-    def fragments(self, found: object) -> Iterator[ToolCallFragment]:
-        """From the value of `tool_calls` in a delta or a message."""
+    def decode_fragments(self, found: object) -> Iterator[ToolCallFragment]:
+        """Yields the fragments in the value of `tool_calls` of a delta or a message."""
         for call in found if isinstance(found, list) else []:
             if isinstance(call, dict):
-                yield self._fragment(call)
+                yield self._decode_fragment(call)
 
-    def _fragment(self, call: Json) -> ToolCallFragment:
+    def _decode_fragment(self, call: Json) -> ToolCallFragment:
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         id_, name = _string(call.get("id")), _string(function.get("name"))
         arguments = function.get("arguments")
-        if isinstance(arguments, dict):  # whole, as Ollama has it in its own API
+        if isinstance(arguments, dict):  # Ollama sends an object.
             arguments = json.dumps(arguments)
-        index = self._index(call.get("index"), id_, name)
+        index = self._assign_index(call.get("index"), id_, name)
         return ToolCallFragment(index=index, id=id_, name=name, arguments=_string(arguments))
 
-    def _index(self, theirs: object, id_: str, name: str) -> int:
+    def _assign_index(self, theirs: object, id_: str, name: str) -> int:
         if isinstance(theirs, int):
             ours = self._ours.get(theirs)
             new = ours is None or bool(name and id_ and self._ids[ours] not in {"", id_})

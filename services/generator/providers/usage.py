@@ -1,9 +1,9 @@
-"""Numbers as providers count them, made safe. Pure."""
+"""Validates token counts of providers. Pure."""
 
 COUNT_MAX = 2**53 - 1
-"""What JavaScript holds exactly; more is nonsense."""
+"""The largest integer that JavaScript represents exactly."""
 
 
-def count(found: object) -> int:
-    """0 for what is no number of tokens: usage is told where it is known, and never a reason to fail."""
+def token_count(found: object) -> int:
+    """Returns a count from 0 to `COUNT_MAX`, and 0 for anything else: usage must never fail an answer."""
     return min(found, COUNT_MAX) if isinstance(found, int) and found > 0 else 0

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.generator.providers import Prompt, PromptMessage, ReasoningDelta, TextDelta, ToolCallDelta
-from services.generator.providers.registry import Registry, configured
+from services.generator.providers.registry import Registry, make_registry
 from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.settings import ProviderSettings, Settings
 
@@ -101,7 +101,7 @@ async def registry(aimock: str) -> AsyncIterator[Registry]:
         "openai": ProviderSettings(kind="openai", base_url=f"{aimock}/v1"),
         "anthropic": ProviderSettings(kind="anthropic", base_url=aimock),
     }
-    async with await configured(Settings(providers=providers), {}) as found:
+    async with await make_registry(Settings(providers=providers), {}) as found:
         yield found
 
 
@@ -189,5 +189,5 @@ async def test_chaos_is_told_for_what_it_is(
 
 
 async def test_its_models_are_listed(registry: Registry) -> None:
-    found = {one.provider: one.models for one in await registry.catalogues()}
+    found = {one.provider: one.models for one in await registry.list_catalogues()}
     assert "gpt-4o" in found["openai"]

@@ -5,9 +5,17 @@ from contextlib import aclosing
 
 import pytest
 
-from services.generator.providers import Delta, Finished, Prompt, PromptMessage, TextDelta, reading, upstream
+from services.generator.providers import (
+    Delta,
+    Finished,
+    Prompt,
+    PromptMessage,
+    TextDelta,
+    reply_decoder,
+    upstream,
+)
 from services.generator.providers.openai import OpenAI
-from services.generator.providers.retry import opened
+from services.generator.providers.retry import stream_with_retries
 from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.settings import ProviderSettings, Settings
 from tests.support.provider_scripts import (
@@ -56,7 +64,7 @@ class Heard:
 async def asked(base_url: str, settings: Settings = PATIENT, *, retried: bool = False) -> Heard:
     provider = OpenAI("test", ProviderSettings(kind="openai", base_url=base_url), settings)
     heard = Heard()
-    source = opened(provider, PROMPT, settings) if retried else provider.stream(PROMPT)
+    source = stream_with_retries(provider, PROMPT, settings) if retried else provider.stream(PROMPT)
     try:
         async with aclosing(source) as deltas:
             async for delta in deltas:
@@ -138,7 +146,7 @@ async def test_a_connection_that_breaks_before_an_answer_is_worth_another_try(
 async def test_a_refusal_whose_text_never_comes_is_told_by_its_status(server: ScriptedProvider) -> None:
     heard = await scripted(server, (head(400, {"content-length": "100"}), Raw(b"{"), Step.HANG_UP))
     assert isinstance(heard.error, ProviderRefused)
-    assert heard.error.detail == "The provider answered with HTTP 400."
+    assert heard.error.detail == "The provider responded with HTTP 400."
 
 
 async def test_a_web_page_in_place_of_an_answer_points_at_base_url(server: ScriptedProvider) -> None:
@@ -233,7 +241,7 @@ async def test_a_slow_answer_that_goes_on_is_never_cut_off(server: ScriptedProvi
 async def test_an_answer_that_was_finished_is_finished_however_its_connection_ends(
     server: ScriptedProvider, end: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "FINISH_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(reply_decoder, "FINISH_GRACE_SECONDS", 0.05)
     heard = await scripted(server, stream(*FINISHED, end))
     assert (heard.text, heard.finished) == ("Hello", Finished(finish_reason="stop"))
 
@@ -245,7 +253,7 @@ async def test_after_the_end_nothing_is_waited_for(
     server: ScriptedProvider, rest: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upstream, "DRAIN_SECONDS", 0.05)
-    monkeypatch.setattr(reading, "FINISH_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(reply_decoder, "FINISH_GRACE_SECONDS", 0.05)
     server.script(stream(*FINISHED, *rest), stream(*openai_events("Hel", "lo"), *rest))
     for number in (1, 2):
         heard = await asked(server.base_url)

@@ -17,7 +17,7 @@ from rich.traceback import Traceback
 from services.generator.providers import Finished, Prompt, PromptMessage, Provider, TextDelta
 from services.generator.providers.anthropic import API_VERSION, Anthropic
 from services.generator.providers.openai import OpenAI
-from services.generator.providers.retry import opened
+from services.generator.providers.retry import stream_with_retries
 from services.generator.providers.upstream import Key, Upstream
 from shared.domain.errors import ConfigurationError, ProviderError, ProviderRefused
 from shared.settings import ProviderSettings, Settings
@@ -84,7 +84,7 @@ async def test_closing_the_iterator_closes_the_socket(
     through_retry: bool,  # noqa: FBT001
 ) -> None:
     server.script(stream(*openai_events("Hel", "lo")[:2], Step.STALL))
-    deltas = opened(provider, PROMPT, SETTINGS) if through_retry else provider.stream(PROMPT)
+    deltas = stream_with_retries(provider, PROMPT, SETTINGS) if through_retry else provider.stream(PROMPT)
     assert await anext(deltas) == TextDelta("Hel")
     await deltas.aclose()
     await server.exchanges[0].gone.wait()

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.generator.providers import Finished, Prompt, PromptMessage, TextDelta
-from services.generator.providers.registry import Registry, configured
+from services.generator.providers.registry import Registry, make_registry
 from shared.settings import ProviderSettings, Settings
 
 ORIGIN = os.environ.get("UNSPOOL_TEST_LLAMA", "http://127.0.0.1:18080")
@@ -27,12 +27,12 @@ async def registry() -> AsyncIterator[Registry]:
         "openai": ProviderSettings(kind="openai", base_url=f"{ORIGIN}/v1", prefill=True),
         "anthropic": ProviderSettings(kind="anthropic", base_url=ORIGIN, prefill=True),
     }
-    async with await configured(Settings(providers=providers), {}) as found:
+    async with await make_registry(Settings(providers=providers), {}) as found:
         yield found
 
 
 async def asked(registry: Registry, name: str, prefill: str = "") -> tuple[str, Finished]:
-    model = next(one.models[0] for one in await registry.catalogues() if one.provider == name)
+    model = next(one.models[0] for one in await registry.list_catalogues() if one.provider == name)
     provider, model = registry.find(f"{name}/{model}")
     assert provider.can_continue(model)
     prompt = Prompt(

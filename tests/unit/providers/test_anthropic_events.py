@@ -182,7 +182,7 @@ def test_a_message_that_comes_whole_is_an_answer() -> None:
 def request(prefill: str = "", *messages: PromptMessage, **params: Any) -> dict[str, Any]:
     asked = messages or (PromptMessage("user", "Hi"),)
     prompt = Prompt(model="m", messages=asked, system="Be kind.", params=params)
-    return anthropic_events.request(prompt, prefill, output_tokens_max=99)
+    return anthropic_events.build_request(prompt, prefill, output_tokens_max=99)
 
 
 def test_a_request_has_the_system_prompt_beside_the_messages_and_always_a_limit() -> None:
@@ -239,7 +239,7 @@ def test_a_prefill_is_the_last_message() -> None:
     ],
 )
 def test_models_up_to_4_5_take_a_prefill(model: str) -> None:
-    assert anthropic_events.takes_prefill(model)
+    assert anthropic_events.supports_prefill(model)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_models_up_to_4_5_take_a_prefill(model: str) -> None:
     ],
 )
 def test_later_and_unknown_models_take_none(model: str) -> None:
-    assert not anthropic_events.takes_prefill(model)
+    assert not anthropic_events.supports_prefill(model)
 
 
 @pytest.mark.parametrize(
@@ -273,4 +273,4 @@ def test_later_and_unknown_models_take_none(model: str) -> None:
     ],
 )
 def test_thinking_is_seen(params: dict[str, Any] | None, expected: bool) -> None:  # noqa: FBT001
-    assert anthropic_events.thinks(params) is expected
+    assert anthropic_events.has_thinking(params) is expected

@@ -11,12 +11,12 @@ LONG = "one, two, three, four, five,"
 
 def continued(prefill: str, *pieces: str) -> str:
     continuation = Continuation(prefill)
-    return prefill + "".join(continuation.after(piece) for piece in pieces)
+    return prefill + "".join(continuation.drop_overlap(piece) for piece in pieces)
 
 
 def test_white_space_at_the_end_is_not_sent() -> None:
-    assert Continuation("one, two, \n").sent == "one, two,"
-    assert Continuation(" \n").sent == ""
+    assert Continuation("one, two, \n").prefill == "one, two,"
+    assert Continuation(" \n").prefill == ""
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,13 @@ from services.generator.providers import listing
     ],
 )
 def test_names_are_found(found: object) -> None:
-    assert listing.names(found) == ("a", "b")
+    assert listing.model_names(found) == ("a", "b")
 
 
 @pytest.mark.parametrize("found", [None, {}, {"data": None}, "a", 3, {"data": {"a": 1}}])
 def test_what_is_no_list_has_no_names(found: object) -> None:
-    assert listing.names(found) == ()
+    assert listing.model_names(found) == ()
 
 
 def test_a_list_without_end_is_cut() -> None:
-    assert len(listing.names({"data": [str(number) for number in range(10**5)]})) == listing.MODELS_MAX
+    assert len(listing.model_names({"data": [str(number) for number in range(10**5)]})) == listing.MODELS_MAX

@@ -3,7 +3,7 @@
 import pytest
 
 from services.generator.providers.ollama import Ollama, host_url
-from services.generator.providers.upstream import versioned
+from services.generator.providers.upstream import with_version
 from shared.domain.errors import ConfigurationError
 from shared.settings import ProviderSettings, Settings
 
@@ -43,7 +43,7 @@ def test_what_is_no_address_is_said_to_be_none(host: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://h:1", "http://h:1/", "http://h:1/v1", "http://h:1/v1/"])
 def test_the_version_may_be_left_out_of_a_base_url(url: str) -> None:
-    assert versioned(url) == "http://h:1/v1"
+    assert with_version(url) == "http://h:1/v1"
 
 
 async def test_going_on_with_a_text_is_off_unless_it_is_set() -> None:

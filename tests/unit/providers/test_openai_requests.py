@@ -11,7 +11,7 @@ def request(
     prefill: str = "", model: str = "m", *, completion_tokens: bool = False, **params: Any
 ) -> dict[str, Any]:
     prompt = Prompt(model=model, messages=(PromptMessage("user", "Hi"),), system="Be kind.", params=params)
-    return openai_chunks.request(prompt, prefill, completion_tokens=completion_tokens)
+    return openai_chunks.build_request(prompt, prefill, completion_tokens=completion_tokens)
 
 
 def test_a_request_has_the_system_prompt_first_and_asks_for_usage() -> None:
@@ -55,13 +55,13 @@ def test_a_prefill_is_the_last_message_and_is_to_be_gone_on_with() -> None:
 
 def test_only_a_complaint_about_our_own_additions_changes_a_request() -> None:
     body = request(max_output_tokens=9)
-    without = openai_chunks.adjusted(body, "Unknown field: stream_options")
+    without = openai_chunks.drop_unsupported(body, "Unknown field: stream_options")
     assert without == {name: value for name, value in body.items() if name != "stream_options"}
-    renamed = openai_chunks.adjusted(
+    renamed = openai_chunks.drop_unsupported(
         body, "'max_tokens' is not supported. Use 'max_completion_tokens' instead."
     )
     assert renamed is not None
     assert renamed["max_completion_tokens"] == 9
     assert "max_tokens" not in renamed
-    assert openai_chunks.adjusted(body, "temperature must be a number") is None
-    assert openai_chunks.adjusted(without, "Unknown field: stream_options") is None
+    assert openai_chunks.drop_unsupported(body, "temperature must be a number") is None
+    assert openai_chunks.drop_unsupported(without, "Unknown field: stream_options") is None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.generator.providers import Delta, Finished, Prompt, TextDelta
-from services.generator.providers.retry import opened, wait_seconds
+from services.generator.providers.retry import stream_with_retries, wait_seconds
 from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.settings import Settings
 
@@ -41,7 +41,7 @@ class Played:
         finally:
             self.closed += 1
 
-    async def models(self) -> tuple[str, ...]:
+    async def list_models(self) -> tuple[str, ...]:
         return ()
 
     async def close(self) -> None:
@@ -54,7 +54,7 @@ async def played(provider: Played, random: float = 0.5) -> tuple[list[Delta | Fi
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    async with aclosing(opened(provider, PROMPT, SETTINGS, sleep, lambda: random)) as deltas:
+    async with aclosing(stream_with_retries(provider, PROMPT, SETTINGS, sleep, lambda: random)) as deltas:
         return [delta async for delta in deltas], waits
 
 
@@ -92,7 +92,7 @@ async def test_what_has_begun_is_never_begun_again() -> None:
 
 async def test_closing_the_iterator_closes_the_providers() -> None:
     provider = Played([TextDelta("a"), TextDelta("b"), DONE])
-    deltas = opened(provider, PROMPT, SETTINGS)
+    deltas = stream_with_retries(provider, PROMPT, SETTINGS)
     assert await anext(deltas) == TextDelta("a")
     await deltas.aclose()
     assert provider.closed == 1

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolCallDelta
-from services.generator.providers.storable import Seams, storable
+from services.generator.providers.storable import SurrogateJoiner, storable
 from shared.domain.events import ToolCallFragment
 
 CAT = "\U0001f408"
@@ -12,8 +12,8 @@ HIGH, LOW = "\ud83d", "\udc08"
 
 
 def cleaned(*deltas: Delta) -> list[Delta]:
-    seams = Seams()
-    return [clean for delta in deltas if (clean := seams.clean(delta))] + seams.rest()
+    joiner = SurrogateJoiner()
+    return [clean for delta in deltas if (clean := joiner.clean(delta))] + joiner.flush()
 
 
 def call(arguments: str, index: int = 0) -> ToolCallDelta:

@@ -1,6 +1,6 @@
-"""What a provider says when it does not answer, made into one of our errors. Pure.
+"""Maps error responses of a provider to our errors. Pure.
 
-The law of this file: a detail is short, storable and without the key, whatever the provider sent.
+Invariant: every `detail` is short, storable and does not contain the key, whatever the provider sent.
 """
 
 import json
@@ -27,24 +27,28 @@ _PERMANENT = re.compile(
 )
 
 
-class InStream(Protocol):
-    """`in_stream`, with the provider's key already known."""
+class StreamErrorFactory(Protocol):
+    """`error_in_stream` with the provider's key bound."""
 
-    def __call__(self, found: object, *, begun: bool) -> ProviderError: ...
+    def __call__(self, found: object, *, begun: bool) -> ProviderError:
+        """Returns the error for an error object in a stream."""
+        ...
 
 
-def from_status(
+def error_from_status(
     status: int, headers: Mapping[str, str], body: bytes, *, key: str | None, now: datetime
 ) -> ProviderError:
-    """For an answer that is not a 200."""
-    found = _parsed(body)
+    """Returns the error for a response whose status is not 200."""
+    found = _parse(body)
     detail = (
-        detail_of(found, key=key) or _plain(body, key=key) or f"The provider answered with HTTP {status}."
+        detail_of(found, key=key) or _plain(body, key=key) or f"The provider responded with HTTP {status}."
     )
     if 300 <= status < 400:  # noqa: PLR2004 - redirects
         where = _short(headers.get("location", "elsewhere"), key)
-        return ProviderRefused(f"The provider redirects to {where}: set base_url to it.", status=status)
-    # OpenAI's 429 for an empty account is not a limit that passes.
+        return ProviderRefused(
+            f"The provider redirects to {where}. Set base_url to that address.", status=status
+        )
+    # OpenAI responds 429 for an empty account: a retry cannot succeed.
     if "insufficient_quota" in kind_of(found):
         return ProviderRefused(detail, status=status)
     if status in _TRANSIENT_STATUSES or status >= 500:  # noqa: PLR2004 - server errors
@@ -52,9 +56,9 @@ def from_status(
     return ProviderRefused(detail, status=status)
 
 
-def in_stream(found: object, *, begun: bool, key: str | None) -> ProviderError:
-    """For an error object inside a stream that began with a 200. `begun`: something of the answer was given."""
-    detail = detail_of(found, key=key) or "The provider broke off with an error that says nothing."
+def error_in_stream(found: object, *, begun: bool, key: str | None) -> ProviderError:
+    """Returns the error for an error object in a stream with status 200. `begun`: a delta was yielded before."""
+    detail = detail_of(found, key=key) or "The provider ended the stream with an error without a message."
     kind, status = kind_of(found), _status_of(found)
     if begun:
         return ProviderInterrupted(detail, status=status)
@@ -68,7 +72,7 @@ def in_stream(found: object, *, begun: bool, key: str | None) -> ProviderError:
 
 
 def detail_of(found: object, *, key: str | None) -> str:
-    """The message in any of the shapes of OpenAI, Anthropic, Ollama, FastAPI (vLLM) and Google; else nothing."""
+    """Returns the error message in the format of OpenAI, Anthropic, Ollama, FastAPI (vLLM) or Google; else ''."""
     match found:
         case str():
             return _short(found, key)
@@ -85,7 +89,7 @@ def detail_of(found: object, *, key: str | None) -> str:
 
 
 def kind_of(found: object) -> str:
-    """All that names the kind of error, in one string to search in."""
+    """Returns the error's type, code and status names in one string, to search in."""
     match found:
         case {"error": dict() as inner}:
             return kind_of(inner)
@@ -99,7 +103,7 @@ def kind_of(found: object) -> str:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """How long the provider asks us to wait: `retry-after-ms`, or `retry-after` in seconds or as a date."""
+    """Returns the seconds to wait, from `retry-after-ms`, or `retry-after` in seconds or as a date; else None."""
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return max(0.0, milliseconds / 1000)
     value = headers.get("retry-after")
@@ -129,10 +133,10 @@ def _status_of(found: object) -> int | None:
             pass
         case _:
             return None
-    return code if 400 <= code < 600 else None  # noqa: PLR2004 - the errors of HTTP
+    return code if 400 <= code < 600 else None  # noqa: PLR2004 - HTTP errors
 
 
-def _parsed(body: bytes) -> object:
+def _parse(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -140,13 +144,15 @@ def _parsed(body: bytes) -> object:
 
 
 def _plain(body: bytes, *, key: str | None) -> str:
-    """A body that is prose. A web page is none: its text is about the proxy that made it."""
+    """Returns a body of plain text. Returns '' for HTML, which comes from a proxy, and for JSON."""
     text = body.decode("utf-8", "replace").strip()
     return "" if text[:1] in {"<", "{", "["} else _short(text, key)
 
 
 def _short(text: str, key: str | None) -> str:
-    """Bounded only after the key is out: a key cut in two would not be found."""
+    """Returns the text on one line, without the key, cut to its limit. Removes the key before it cuts: a key cut in
+    two would not be found.
+    """
     if key:
         text = text.replace(key, "[key]")
     text = storable(" ".join(text.split()))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.generator.providers import complaints
-from services.generator.providers.complaints import DETAIL_MAX_CHARS
+from services.generator.providers import provider_errors
+from services.generator.providers.provider_errors import DETAIL_MAX_CHARS
 from shared.domain.errors import ProviderError, ProviderRefused, ProviderUnavailable
 
 KEY = "sk-secret-123"
@@ -20,7 +20,7 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 def complained(status: int, body: object = b"", **headers: str) -> ProviderError:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
-    return complaints.from_status(status, named, data, key=KEY, now=NOW)
+    return provider_errors.error_from_status(status, named, data, key=KEY, now=NOW)
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
@@ -45,7 +45,7 @@ def test_an_empty_account_is_no_limit_that_passes() -> None:
 def test_a_redirect_says_what_to_set() -> None:
     error = complained(301, location="https://example.org/v1")
     assert isinstance(error, ProviderRefused)
-    assert "set base_url" in error.detail
+    assert "Set base_url" in error.detail
     assert "https://example.org/v1" in error.detail
 
 
@@ -91,7 +91,7 @@ def test_the_providers_own_words_are_found(body: object) -> None:
     ],
 )
 def test_a_body_that_says_nothing_leaves_the_status_to_speak(body: bytes) -> None:
-    assert complained(502, body).detail == "The provider answered with HTTP 502."
+    assert complained(502, body).detail == "The provider responded with HTTP 502."
 
 
 @pytest.mark.parametrize(
@@ -155,6 +155,6 @@ JSON = st.recursive(
 
 @given(st.integers(300, 599), JSON | st.binary(), st.booleans())
 def test_no_complaint_is_too_odd(status: int, body: Any, begun: bool) -> None:  # noqa: FBT001
-    for error in (complained(status, body), complaints.in_stream(body, begun=begun, key=KEY)):
+    for error in (complained(status, body), provider_errors.error_in_stream(body, begun=begun, key=KEY)):
         assert isinstance(error, ProviderError)
         assert 0 < len(error.detail) <= DETAIL_MAX_CHARS
