@@ -250,14 +250,23 @@ def verify(context: click.Context, chat: str | None, data: Path | None) -> None:
     context.exit(main(_beside_up(context, data), chat))
 
 
-@commands.command(context_settings={"ignore_unknown_options": True}, add_help_option=False)
-@click.argument("pytest_arguments", nargs=-1, type=click.UNPROCESSED)
+@commands.command(
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[--fast] [PYTEST OPTIONS]",
+    epilog="\b\nExamples:\n  unspool test tests/unit/test_chat.py\n  unspool test -k resume",
+)
+@click.option("--fast", is_flag=True, help="Checks and unit tests only: under a minute.")
+@click.argument("pytest_arguments", metavar="[PATHS]", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def test(context: click.Context, pytest_arguments: tuple[str, ...]) -> None:
-    """Run all checks and tests. What follows goes to pytest: `unspool test -k resume`."""
+def test(context: click.Context, pytest_arguments: tuple[str, ...], *, fast: bool) -> None:
+    """Run all checks and tests.
+
+    The checks are ruff, mypy and the import contracts. The whole suite starts real servers, and shows its ten slowest
+    tests in the end. Paths and options of pytest go to pytest, which then runs these tests only.
+    """
     from infra.checks import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(pytest_arguments))
+    context.exit(main(pytest_arguments, fast=fast))
 
 
 def main() -> None:
