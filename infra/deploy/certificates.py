@@ -1,7 +1,7 @@
-"""A certificate authority for the NATS nodes of compose.cluster.yaml, and one certificate for all three of them.
+"""Creates a certificate authority for the NATS nodes of compose.cluster.yaml, and one certificate for all three.
 
-Made with the `openssl` command. The authority's key is thrown away: nobody can certify a fourth node later
-without making all of it anew, which takes seconds and a restart of each node.
+It uses the `openssl` command and deletes the authority's key: to certify another node later, create all files
+again and restart each node.
 """
 
 import subprocess
@@ -17,13 +17,15 @@ OPENSSL_SECONDS = 30.0
 
 
 def write(path: Path) -> None:
-    """Raises `ConfigurationError` if the directory is there, or openssl is not."""
+    """Writes all files to a new directory, or none. Raises `ConfigurationError` if it exists or `openssl` fails."""
     if path.exists():
-        raise ConfigurationError(f"{path} is there already: it stays as it is")
+        raise ConfigurationError(
+            f"{path} already exists and was not changed. Delete it to create new certificates"
+        )
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         made = Path(temporary) / "made"
-        # Who may not enter the directory cannot read the key. It is readable itself, since the containers,
-        # into which the files are mounted one by one, run without the right to pass over a file's mode.
+        # The directory's mode protects the key. The files themselves are readable, because the containers that
+        # mount them one by one run without the right to ignore a file's mode.
         made.mkdir(mode=0o700)
         authority_key = Path(temporary) / "authority.key"
         _openssl(
@@ -56,6 +58,8 @@ def _openssl(*arguments: str) -> None:
             ["openssl", *arguments], capture_output=True, text=True, timeout=OPENSSL_SECONDS, check=False
         )
     except FileNotFoundError as error:
-        raise ConfigurationError("the certificates need the `openssl` command: install it") from error
+        raise ConfigurationError(
+            "the `openssl` command is missing: install it, then repeat the call"
+        ) from error
     if done.returncode:
-        raise ConfigurationError(f"openssl: {done.stderr.strip()}")
+        raise ConfigurationError(f"openssl failed: {done.stderr.strip()}")

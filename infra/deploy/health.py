@@ -1,6 +1,6 @@
-"""`python infra/deploy/health.py URL`: status 0 if it answers 200. For the health checks of images that hold no curl.
+"""`python infra/deploy/health.py URL`: exits with 0 if the URL responds 200. For health checks in images without curl.
 
-A file that is run by itself, with the standard library only: it is started every few seconds.
+It imports the standard library only, because it is started every few seconds.
 """
 
 import sys
@@ -11,6 +11,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 def main(url: str) -> int:
+    """Prints the response and returns the exit status: 0 for HTTP 200, else 1."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=TIMEOUT_SECONDS)
     try:
@@ -21,7 +22,7 @@ def main(url: str) -> int:
         print(f"{url}: {error!r}")
         return 1
     print(f"{response.status} {said}")
-    return 0 if response.status == 200 else 1  # noqa: PLR2004 - HTTP's own number
+    return 0 if response.status == 200 else 1  # noqa: PLR2004 - an HTTP status
 
 
 if __name__ == "__main__":

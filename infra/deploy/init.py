@@ -1,7 +1,7 @@
-"""`unspool init`: the secrets that the compose files ask for, random, in a file that only its owner reads.
+"""`unspool init`: writes random secrets for the compose files to a file that only its owner can read.
 
-What is there is never changed: its passwords are those of the volumes that were made with them. What an earlier
-version did not know is added.
+It never changes an existing entry, because existing volumes were created with that password. It adds entries that
+an earlier version did not write.
 """
 
 import os
@@ -16,34 +16,32 @@ from shared.domain.errors import ConfigurationError
 DEFAULT_PATH = Path(__file__).parents[1] / ".env"
 SECRET_BYTES = 24
 NAMES = {
-    "UNSPOOL_API_KEY": "What callers of the API present: `Authorization: Bearer ...`",
-    "UNSPOOL_METRICS_KEY": "What Prometheus presents to /metrics, likewise; it opens nothing else",
-    "POSTGRES_PASSWORD": "Of the read models",
-    "NATS_PASSWORD": "Of the one NATS of compose.yaml",
-    "GRAFANA_PASSWORD": "Of Grafana's `admin`, from its first start on (--profile observe)",
-    "NATS_API_PASSWORD": "Of the users of compose.cluster.yaml's three: the API, ...",
-    "NATS_GENERATOR_PASSWORD": "... the generators, ...",
-    "NATS_OPERATOR_PASSWORD": "... and you, with the `nats` command line",
+    "UNSPOOL_API_KEY": "Key for clients of the API: `Authorization: Bearer ...`",
+    "UNSPOOL_METRICS_KEY": "Key for Prometheus, sent to /metrics as a bearer token; valid for /metrics only",
+    "POSTGRES_PASSWORD": "Password of Postgres, which stores the read models",
+    "NATS_PASSWORD": "Password of the single NATS server in compose.yaml",
+    "GRAFANA_PASSWORD": "Password of Grafana's `admin`, applied at its first start (--profile observe)",
+    "NATS_API_PASSWORD": "Password of the API in the NATS cluster of compose.cluster.yaml",
+    "NATS_GENERATOR_PASSWORD": "Password of the generators in the NATS cluster",
+    "NATS_OPERATOR_PASSWORD": "Password of the operator in the NATS cluster, for the `nats` command line",
 }
 _HEAD = """\
-# Written by `unspool init`, and read by compose. Not for version control.
-# Keys of providers go into providers.env beside it, which only the generators get to see.
+# Written by `unspool init`, read by compose. Do not commit it to version control.
+# Put keys of providers into providers.env beside this file: only the generators read that file.
 """
 
 
 def main(directory: Path, *, cluster: bool) -> int:
-    """Raises `ConfigurationError` where nothing is left to do."""
+    """Writes or completes the file and returns the exit status. Raises `ConfigurationError` if nothing is missing."""
     path, authority = directory / ".env", directory / certificates.DEFAULT_PATH.name
     if path.exists():
         _complete(path, nothing_is_fine=cluster)
     else:
         _write(path)
-        print(
-            f"{path} is written: an API key, another for metrics, and passwords for Postgres, NATS and Grafana."
-        )
+        print(f"Wrote {path}: an API key, a key for metrics, and passwords for Postgres, NATS and Grafana.")
     if cluster:
         certificates.write(authority)
-        print(f"{authority} is written: certificates for three NATS nodes.")
+        print(f"Wrote {authority}: certificates for three NATS nodes.")
     print(
         "Next: docker compose -f infra/compose.yaml"
         + cluster * " -f infra/compose.cluster.yaml"
@@ -73,17 +71,17 @@ def _complete(path: Path, *, nothing_is_fine: bool) -> None:
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
     if missing:
-        print(f"{path} had no {', '.join(missing)}: added; the rest stays as it is.")
+        print(f"Added {', '.join(missing)} to {path}. Its other entries did not change.")
     elif not nothing_is_fine:
-        raise ConfigurationError(
-            f"{path} is there already, and its passwords may be in use: it stays as it is"
-        )
+        raise ConfigurationError(f"{path} already exists and was not changed: its passwords may be in use")
 
 
 def _entries(names: Iterable[str]) -> str:
-    return "".join(f"\n# {NAMES[name]}\n{name}={secret()}\n" for name in names)
+    return "".join(f"\n# {NAMES[name]}\n{name}={make_secret()}\n" for name in names)
 
 
-def secret() -> str:
-    """Letters, digits, - and _: safe in a URL. It begins with a letter, since nats.conf reads it as if it stood there."""
+def make_secret() -> str:
+    """Returns random letters, digits, - and _, which are safe in a URL. It begins with a letter, because nats.conf
+    includes the value literally.
+    """
     return "s" + secrets.token_urlsafe(SECRET_BYTES)

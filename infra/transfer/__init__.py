@@ -1,1 +1,1 @@
-"""A chat from one system to another, as lines of JSON: `unspool export` and `unspool import`."""
+"""Transfers a chat between systems as lines of JSON: `unspool export` and `unspool import`."""

@@ -1,4 +1,4 @@
-"""`unspool export`: the events of a chat as they are stored, a line of JSON for each."""
+"""`unspool export`: prints the stored events of a chat, one line of JSON per event."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from msgspec import structs
 from infra.inspect.chat_log import ChatLog
 from infra.inspect.entries import Entry
 from infra.inspect.replay_json import JsonLines
-from infra.transfer.redaction import redacted
+from infra.transfer.redaction import redact
 from shared.domain import subjects
 from shared.domain.errors import NotFound, UndecodableEvent
 from shared.domain.events import ChatDeleted, encode
@@ -19,7 +19,10 @@ from shared.settings import Settings
 
 
 def main(settings: Settings, chat: str, *, redact: bool) -> int:
-    """Raises `NotFound`; with `redact`, `UndecodableEvent`: what cannot be read cannot be made unreadable."""
+    """Prints the export and returns the exit status.
+
+    Raises `NotFound`. Raises `UndecodableEvent` with `redact`: an event that cannot be decoded cannot be redacted.
+    """
     settings = structs.replace(settings, log_level="error")
     configure(settings, "export")
     asyncio.run(_export(settings, chat, redact=redact))
@@ -36,16 +39,16 @@ async def _export(settings: Settings, given: str, *, redact: bool) -> None:
     finally:
         await log.close()
     if any(isinstance(entry.event, ChatDeleted) for entry in entries):
-        raise NotFound("chat", chat)  # its tombstone is all that there is
+        raise NotFound("chat", chat)  # Only its tombstone is left.
     printer = JsonLines()
-    for entry in [_redacted(entry) for entry in entries] if redact else entries:
+    for entry in [_redact_entry(entry) for entry in entries] if redact else entries:
         printer.show(entry)
     sys.stdout.flush()
 
 
-def _redacted(entry: Entry) -> Entry:
+def _redact_entry(entry: Entry) -> Entry:
     stored = entry.stored
     if entry.event is None:
-        raise UndecodableEvent(stored.subject, stored.sequence, f"{entry.reason}: it cannot be redacted")
-    event = redacted(entry.event)
+        raise UndecodableEvent(stored.subject, stored.sequence, f"{entry.reason}: it cannot be redact")
+    event = redact(entry.event)
     return Entry(structs.replace(stored, data=encode(event)), entry.stream, event)

@@ -1,9 +1,9 @@
-"""`unspool import`: an exported chat, appended to this log as one that was not made here.
+"""`unspool import`: appends an exported chat to this log.
 
-The law of this file: requests are marked `imported`, and generators leave such requests alone, whenever they come to
-them. So the end of an imported answer has one writer: this process. Should it die, whoever ends the answers that
-nobody makes takes its place; it asks first (`subjects.importer`), and if it is wrong, then each append here is on the
-condition that nobody else has written to the chat, and the import stops.
+Invariant: the end of an imported answer has one writer. Requests are marked `imported`, and generators skip such
+requests, so this process writes the end. If it dies, the orphan reaper ends the open answers; the reaper first asks
+on `subjects.importer` whether an import is running. If both write, the expected sequence of each append detects it,
+and the import stops.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from uuid import uuid4
 
 from msgspec import structs
 
-from infra.transfer.exported import Exported, read
-from infra.transfer.rewriting import Rewriting
+from infra.transfer.exported import Export, read_export
+from infra.transfer.rewriting import Rewriter
 from services.api.read_model.orphans import IMPORTED
 from shared.domain import subjects
 from shared.domain.answer import AnswerState, abandoned, end_fact, evolve
@@ -38,23 +38,26 @@ _WORKER = "import"
 
 
 class ImportStopped(UnspoolError):
-    """In the middle. What stands in the log is a chat of its own right, though not the whole one."""
+    """The import stopped before its end. The log holds a valid chat, which lacks the remaining facts."""
 
     def __init__(self, chat: ChatId, facts: int, of: int, error: Exception) -> None:
         super().__init__(
-            f"the import stopped after {facts} of {of} facts: {error}; the chat {chat} is not whole: "
-            "delete it, and import again with --new-id"
+            f"the import stopped after {facts} of {of} facts: {error}. The chat {chat} is incomplete: "
+            "delete it, then import again with --new-id"
         )
 
 
 def main(settings: Settings, lines: Iterable[bytes], *, new_id: bool) -> int:
-    """Raises `BrokenExport` and `IdConflict` before anything is appended; `ImportStopped` after."""
+    """Imports the lines and returns the exit status.
+
+    Raises `BrokenExport` or `IdConflict` before it appends anything, `ImportStopped` afterwards.
+    """
     settings = structs.replace(settings, log_level="error")
     configure(settings, "import")
-    exported = read(lines)
+    exported = read_export(lines)
     chat = ChatId(str(uuid4())) if new_id else exported.chat
     for answer in exported.left_out:
-        print(f"unspool import: {answer}: its token events are not whole, and are left out", file=sys.stderr)
+        print(f"unspool import: {answer}: skipped its token events, which are incomplete", file=sys.stderr)
     asyncio.run(_import(settings, exported, chat))
     answers = f"{len(exported.tokens)} answers with their token events"
     print(
@@ -63,11 +66,13 @@ def main(settings: Settings, lines: Iterable[bytes], *, new_id: bool) -> int:
     return 0
 
 
-async def _import(settings: Settings, exported: Exported, chat: ChatId) -> None:
+async def _import(settings: Settings, exported: Export, chat: ChatId) -> None:
     log = await EventLog.connect(settings, "unspool-import")
     try:
         if await log.last(subjects.facts(chat)) is not None:
-            raise IdConflict(f"The chat {chat} is there already, or was; --new-id imports it as another.")
+            raise IdConflict(
+                f"The chat {chat} exists or existed here. Use --new-id to import it as another chat."
+            )
         await log.listen(subjects.importer(chat), lambda _question: "yes")
         await Import(log, settings, exported, chat).run()
     finally:
@@ -75,49 +80,54 @@ async def _import(settings: Settings, exported: Exported, chat: ChatId) -> None:
 
 
 class Import:
-    """`run` once. The chat must not be there."""
+    """Appends one export. Call `run` once; the chat must not exist. `_import` owns it and its log."""
 
-    def __init__(self, log: Log, settings: Settings, exported: Exported, chat: ChatId) -> None:
+    def __init__(self, log: Log, settings: Settings, exported: Export, chat: ChatId) -> None:
         self._log = log
         self._patience_seconds = settings.api_append_patience_seconds
         self._exported = exported
         self._chat = chat
-        self._rewriting = Rewriting(exported.chat, chat, settings.owner)
+        self._rewriter = Rewriter(exported.chat, chat, settings.owner)
         self._open: dict[AnswerId, tuple[AnswerRequest, Sequence]] = {}
-        """Answers without their end, by the ids that they had: their requests as they stand here."""
+        """Answers without an end, by their exported ids: their rewritten requests and sequences."""
         self._newest = Sequence(0)
         self._done = 0
 
     async def run(self) -> None:
+        """Appends all facts in order, each end of an answer after its tokens. Raises `ImportStopped`."""
         try:
-            for told in self._exported.facts:
-                await self._fact(told.sequence, told.fact)
+            for exported_fact in self._exported.facts:
+                await self._import_fact(exported_fact.sequence, exported_fact.fact)
                 self._done += 1
             for answer in list(self._open):
-                await self._end(answer)
+                await self._write_end(answer)
         except (SequenceConflict, TailLost) as error:
-            await self._forget_if_deleted()
+            await self._purge_if_deleted()
             raise ImportStopped(self._chat, self._done, len(self._exported.facts), error) from error
         except (LogUnavailable, LogFull) as error:
             raise ImportStopped(self._chat, self._done, len(self._exported.facts), error) from error
 
-    async def _fact(self, old: Sequence, told: Fact) -> None:
-        fact = self._rewriting.fact(told)
-        if isinstance(told, AnswerEnded):
-            # As a worker does: first the end on the answer's own subject, then the fact.
-            request, sequence = self._open.pop(told.answer)
-            await self._tokens(told.answer, request.answer, sequence)
+    async def _import_fact(self, old: Sequence, exported_fact: Fact) -> None:
+        fact = self._rewriter.rewrite_fact(exported_fact)
+        if isinstance(exported_fact, AnswerEnded):
+            # Like a worker: first the end on the answer's subject, then the fact.
+            request, sequence = self._open.pop(exported_fact.answer)
+            await self._import_tokens(exported_fact.answer, request.answer, sequence)
         self._newest = await append_fact(self._log, fact, self._newest, self._patience_seconds)
-        self._rewriting.stored(old, self._newest)
-        if isinstance(told, MessageRequested | AnswerRequested):
+        self._rewriter.record(old, self._newest)
+        if isinstance(exported_fact, MessageRequested | AnswerRequested):
             assert isinstance(fact, MessageRequested | AnswerRequested)  # noqa: S101 - the same fact, rewritten
-            self._open[told.answer] = fact, self._newest
+            self._open[exported_fact.answer] = fact, self._newest
 
-    async def _tokens(self, old: AnswerId, answer: AnswerId, request: Sequence) -> AnswerState:
-        events = [self._rewriting.event(event, request) for event in self._exported.tokens.get(old, ())]
-        return await self._append(answer, AnswerState(), events)
+    async def _import_tokens(self, old: AnswerId, answer: AnswerId, request: Sequence) -> AnswerState:
+        events = [
+            self._rewriter.rewrite_event(event, request) for event in self._exported.tokens.get(old, ())
+        ]
+        return await self._append_events(answer, AnswerState(), events)
 
-    async def _append(self, answer: AnswerId, state: AnswerState, events: list[AnswerEvent]) -> AnswerState:
+    async def _append_events(
+        self, answer: AnswerId, state: AnswerState, events: list[AnswerEvent]
+    ) -> AnswerState:
         for event in events:
             sequence = await append_answer_event(
                 self._log, answer, event, state.sequence, self._patience_seconds
@@ -125,17 +135,17 @@ class Import:
             evolve(state, event, sequence)
         return state
 
-    async def _end(self, old: AnswerId) -> None:
-        """Of an answer that had none where it was exported: what its tokens say, or that it has failed."""
+    async def _write_end(self, old: AnswerId) -> None:
+        """Ends an answer that had no end in the export: by its tokens if they hold an end, else as failed."""
         request, sequence = self._open.pop(old)
-        state = await self._tokens(old, request.answer, sequence)
+        state = await self._import_tokens(old, request.answer, sequence)
         missing = abandoned(state, request=sequence, model=request.model, worker=_WORKER, problem=IMPORTED)
-        state = await self._append(request.answer, state, missing)
-        assert state.ended is not None  # noqa: S101 - what was missing is there now
+        state = await self._append_events(request.answer, state, missing)
+        assert state.ended is not None  # noqa: S101 - the appended events end it
         fact = end_fact(request, state, state.ended)
         self._newest = await append_fact(self._log, fact, self._newest, self._patience_seconds)
 
-    async def _forget_if_deleted(self) -> None:
-        """What was still written after a deleted chat's tokens were purged goes too."""
+    async def _purge_if_deleted(self) -> None:
+        """Purges token events that this import appended after the chat was deleted and purged."""
         if await self._log.last(subjects.fact(self._chat, "chat-deleted")) is not None:
             await self._log.purge(subjects.answers(self._chat))

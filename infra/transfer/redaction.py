@@ -1,7 +1,7 @@
-"""Events without what was said in them: each character a filler, so that lengths and line ends stay. Pure.
+"""Redacts events: replaces each character of a text by a filler, which keeps lengths and line ends. Pure.
 
-The law of this file: every field of every event is either replaced or named here as one that may stay. A field that
-nobody has thought of is an error, not a leak.
+Invariant: every field of every event is either masked by a rule or listed in `KEPT`. An unknown field is an error,
+never a leak.
 """
 
 import re
@@ -15,7 +15,7 @@ from shared.domain.events import AnswerEvent, Content, Fact, Problem, TextPart, 
 
 E = TypeVar("E", bound=Fact | AnswerEvent)
 FILLER = "x"
-_SAID = re.compile(r"\S")
+_VISIBLE = re.compile(r"\S")
 
 KEPT = frozenset(
     {
@@ -26,79 +26,79 @@ KEPT = frozenset(
 )
 
 
-def filled(text: str) -> str:
-    """As many characters, white space where it was. What is joined of filled parts is the filled whole."""
-    return _SAID.sub(FILLER, text)
+def mask(text: str) -> str:
+    """Replaces every character except white space. Masked parts, joined, equal the masked whole."""
+    return _VISIBLE.sub(FILLER, text)
 
 
-def redacted(event: E) -> E:
-    """Raises `KeyError` for a field of an event that this file does not know."""
+def redact(event: E) -> E:
+    """Returns the event with masked texts. Raises `KeyError` for a field that has no rule."""
     fields = [name for name in event.__struct_fields__ if name not in KEPT]
     return structs.replace(event, **{name: _RULES[name](getattr(event, name)) for name in fields})
 
 
-def _optional(text: str | None) -> str | None:
-    return None if text is None else filled(text)
+def _mask_optional(text: str | None) -> str | None:
+    return None if text is None else mask(text)
 
 
-def _values(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Keys and the kinds of values stay. A number says as much as a text."""
+def _mask_values(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Masks all values, numbers included. Keeps keys and the types of values."""
     match value:
         case str():
-            return filled(value)
+            return mask(value)
         case dict():
-            return {key: _values(one) for key, one in value.items()}
+            return {key: _mask_values(one) for key, one in value.items()}
         case list() | tuple():
-            return [_values(one) for one in value]
+            return [_mask_values(one) for one in value]
         case bool() | None:
             return value and False
         case _:
             return 0
 
 
-def _params(value: Any) -> Any:  # noqa: ANN401 - JSON
-    """Texts only: what a fault hangs on is often a number or a switch."""
+def _mask_texts(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Masks texts. Keeps numbers and booleans, which are often the cause of a problem."""
     match value:
         case str():
-            return filled(value)
+            return mask(value)
         case dict():
-            return {key: _params(one) for key, one in value.items()}
+            return {key: _mask_texts(one) for key, one in value.items()}
         case list() | tuple():
-            return [_params(one) for one in value]
+            return [_mask_texts(one) for one in value]
         case _:
             return value
 
 
-def _content(parts: Content) -> Content:
-    return tuple(TextPart(filled(part.text)) for part in parts)
+def _mask_content(parts: Content) -> Content:
+    return tuple(TextPart(mask(part.text)) for part in parts)
 
 
-def _tool_call(call: ToolCallFragment | None) -> ToolCallFragment | None:
-    return None if call is None else structs.replace(call, arguments=filled(call.arguments))
+def _mask_tool_call(call: ToolCallFragment | None) -> ToolCallFragment | None:
+    return None if call is None else structs.replace(call, arguments=mask(call.arguments))
 
 
-def _error(error: Problem | None) -> Problem | None:
-    """A provider's own words may repeat what it was asked."""
-    return None if error is None else structs.replace(error, detail=filled(error.detail))
+def _mask_error(error: Problem | None) -> Problem | None:
+    """Masks the detail: a provider's message may quote the prompt."""
+    return None if error is None else structs.replace(error, detail=mask(error.detail))
 
 
 _RULES: dict[str, Callable[[Any], Any]] = {
-    "owner": filled,
-    "request_hash": filled,  # of a short message, the message can be guessed from it
-    "title": _optional,
-    "system": _optional,
-    "instructions": _optional,
-    "text": filled,
-    "reasoning": filled,
-    "content": _content,
-    "tool_call": _tool_call,
-    "tool_calls": lambda calls: tuple(_tool_call(call) for call in calls),
-    "metadata": _values,
-    "params": _params,
-    "error": _error,
+    "owner": mask,
+    "request_hash": mask,  # A short message can be guessed from its hash.
+    "title": _mask_optional,
+    "system": _mask_optional,
+    "instructions": _mask_optional,
+    "text": mask,
+    "reasoning": mask,
+    "content": _mask_content,
+    "tool_call": _mask_tool_call,
+    "tool_calls": lambda calls: tuple(_mask_tool_call(call) for call in calls),
+    "metadata": _mask_values,
+    "params": _mask_texts,
+    "error": _mask_error,
 }
 
 
 def unknown_fields(events: tuple[type[msgspec.Struct], ...]) -> set[str]:
-    """Those that `redacted` would stumble over."""
+    """Returns the fields of these events for which `redact` would raise."""
     return {name for event in events for name in event.__struct_fields__} - KEPT - set(_RULES)

@@ -1,4 +1,4 @@
-"""Events of one log as those of another: other sequences, another owner, perhaps another id. Pure."""
+"""Rewrites events of one log for another: new sequences, a new owner, and possibly a new chat id. Pure."""
 
 from typing import Any, TypeVar
 
@@ -11,8 +11,10 @@ F = TypeVar("F", bound=Fact)
 _IDS = ("chat", "message", "answer", "parent")
 
 
-class Rewriting:
-    """Facts are to be given in their order, and `stored` told of each: later ones refer to it."""
+class Rewriter:
+    """Rewrites the events of one chat. Call `rewrite_fact` in order, and `record` after each append: later facts
+    refer to the new sequences.
+    """
 
     def __init__(self, old: ChatId, new: ChatId, owner: str) -> None:
         self._old = old
@@ -20,25 +22,27 @@ class Rewriting:
         self._owner = owner
         self._sequences: dict[Sequence, Sequence] = {}
 
-    def stored(self, old: Sequence, new: Sequence) -> None:
+    def record(self, old: Sequence, new: Sequence) -> None:
+        """Records the new sequence of an appended fact."""
         self._sequences[old] = new
 
-    def fact(self, fact: F) -> F:
-        changes: dict[str, Any] = {"owner": self._owner, "id": self._id(fact.id)}
+    def rewrite_fact(self, fact: F) -> F:
+        """Returns the fact with new ids, owner and context. Raises `KeyError` for a context that was not recorded."""
+        changes: dict[str, Any] = {"owner": self._owner, "id": self._rewrite_id(fact.id)}
         for name in _IDS:
             if (id_ := getattr(fact, name, None)) is not None:
-                changes[name] = self._id(id_)
+                changes[name] = self._rewrite_id(id_)
         if isinstance(fact, MessageRequested | AnswerRequested):
             changes["imported"] = True
             changes["context"] = tuple(self._sequences[sequence] for sequence in fact.context)
         return structs.replace(fact, **changes)
 
-    def event(self, event: AnswerEvent, request: Sequence) -> AnswerEvent:
-        """`request`: the new sequence of the answer's own."""
+    def rewrite_event(self, event: AnswerEvent, request: Sequence) -> AnswerEvent:
+        """Returns the event of an answer whose request has the new sequence `request`."""
         return structs.replace(event, request=request) if isinstance(event, GenerationStarted) else event
 
-    def _id(self, id_: str) -> str:
-        """Also one that does not begin with its chat's: the log takes the same id twice for a repetition."""
+    def _rewrite_id(self, id_: str) -> str:
+        """Returns a new id, also for an id without the chat's prefix: the log drops a repeated id as a duplicate."""
         if id_.startswith(self._old):
             return self._new + id_.removeprefix(self._old)
         return id_ if self._new == self._old else f"{self._new}.{id_}"

@@ -1,1 +1,1 @@
-"""`unspool verify`: what was made from the log, held against the log; and answers against the tokens that they were made of."""
+"""`unspool verify`: compares the read model with the log, and the ends of answers with their tokens."""

@@ -1,6 +1,6 @@
-"""Answers against their tokens: every end in CHATS, and what TOKENS still holds of the answer.
+"""Compares answers with their tokens: every end in CHATS with the events that TOKENS still holds.
 
-In memory is what has been asked for and has no end yet, and the events of a few answers at a time.
+Memory holds the ids of open answers, and the events of a few answers at a time.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from infra.verify.answer import differences, is_from_its_beginning
+from infra.verify.answer import differences, starts_at_beginning
 from infra.verify.facts import Facts
 from shared.domain import subjects
 from shared.domain.events import (
@@ -28,7 +28,7 @@ _AT_A_TIME = 8
 
 
 class Answers:
-    """`differences` once; then the counts say what was compared."""
+    """Compares all answers of `facts`. Call `compare` once; afterwards the counts are final."""
 
     def __init__(self, log: EventLog, facts: Facts) -> None:
         self._log = log
@@ -36,39 +36,40 @@ class Answers:
         self._open: set[AnswerId] = set()
         self.compared = 0
         self.expired = 0
-        """Of these, tokens are no longer stored, or not all."""
+        """The number of compared answers whose tokens have expired, at least in part."""
 
     @property
-    def unended(self) -> int:
+    def open_count(self) -> int:
         return len(self._open)
 
-    async def differences(self, up_to: Sequence) -> AsyncIterator[str]:
-        async for batch in self._facts.between(Sequence(0), up_to):
+    async def compare(self, up_to: Sequence) -> AsyncIterator[str]:
+        """Yields a line per difference, in the order of the ends. Skips chats that are deleted meanwhile."""
+        async for batch in self._facts.read_batches(Sequence(0), up_to):
             ends: list[AnswerEnded] = []
             for stored in batch:
-                for line in self._fact(stored, ends):
+                for line in self._check_fact(stored, ends):
                     yield line
-            for some in _grouped(ends):
-                found = await asyncio.gather(*(self._against_tokens(end) for end in some))
+            for some in _group(ends):
+                found = await asyncio.gather(*(self._compare_with_tokens(end) for end in some))
                 for end, lines in zip(some, found, strict=True):
-                    if lines and await self._facts.deleted_after(end.chat, Sequence(0)):
+                    if lines and await self._facts.was_deleted_after(end.chat, Sequence(0)):
                         continue
                     for line in lines:
                         yield f"answer {end.answer}: {line}"
 
-    def _fact(self, stored: Stored, ends: list[AnswerEnded]) -> list[str]:
+    def _check_fact(self, stored: Stored, ends: list[AnswerEnded]) -> list[str]:
         try:
             fact: Fact = decode_fact(stored.data)
         except msgspec.MsgspecError:
             return [
-                f"event {stored.sequence}: cannot be decoded; `unspool inspect {stored.sequence}` shows it"
+                f"event {stored.sequence}: cannot be decoded; run `unspool inspect {stored.sequence}` to see it"
             ]
         match fact:
             case MessageRequested() | AnswerRequested():
                 self._open.add(fact.answer)
             case AnswerEnded():
                 if fact.answer not in self._open:
-                    return [f"answer {fact.answer}: has an end at {stored.sequence} that nothing asked for"]
+                    return [f"answer {fact.answer}: has an end at {stored.sequence} without a request"]
                 self._open.remove(fact.answer)
                 ends.append(fact)
             case ChatDeleted():
@@ -77,17 +78,17 @@ class Answers:
                 pass
         return []
 
-    async def _against_tokens(self, end: AnswerEnded) -> list[str]:
+    async def _compare_with_tokens(self, end: AnswerEnded) -> list[str]:
         stored = await self._log.read(subjects.answer(end.answer), Sequence(0))
         try:
             events = [decode_answer_event(one.data) for one in stored]
         except msgspec.MsgspecError:
-            return ["has an event among its tokens that cannot be decoded"]
+            return ["its tokens have an event that cannot be decoded"]
         self.compared += 1
-        if not events or not is_from_its_beginning(events):
+        if not events or not starts_at_beginning(events):
             self.expired += 1
         return list(differences(events, end)) if events else []
 
 
-def _grouped(ends: list[AnswerEnded]) -> list[list[AnswerEnded]]:
+def _group(ends: list[AnswerEnded]) -> list[list[AnswerEnded]]:
     return [ends[at : at + _AT_A_TIME] for at in range(0, len(ends), _AT_A_TIME)]

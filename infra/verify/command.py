@@ -1,4 +1,4 @@
-"""`unspool verify`, as a person or a timer runs it."""
+"""The command `unspool verify`, for people and timers."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,18 +18,18 @@ from shared.logging import configure
 from shared.settings import Settings
 
 
-class PostgresAway(UnspoolError):
-    pass
+class PostgresUnavailable(UnspoolError):
+    """Postgres cannot be reached, or failed during the comparison."""
 
 
 def main(settings: Settings, chat: str | None) -> int:
-    """1 if there are differences, each of which is a line."""
+    """Prints a line per difference, then a summary. Returns the exit status: 1 if there are differences."""
     settings = structs.replace(settings, log_level="error")
     configure(settings, "verify")
-    return asyncio.run(_verify(settings, _chat(chat)))
+    return asyncio.run(_verify(settings, _parse_chat(chat)))
 
 
-def _chat(given: str | None) -> ChatId | None:
+def _parse_chat(given: str | None) -> ChatId | None:
     if given is None:
         return None
     if chat := subjects.client_id(subjects.chat_of(given)):
@@ -39,48 +39,49 @@ def _chat(given: str | None) -> ChatId | None:
 
 async def _verify(settings: Settings, chat: ChatId | None) -> int:
     log = await EventLog.connect(settings, "unspool-verify")
-    live = again = None
+    live = refolded = None
     try:
         if chat is not None and await log.last(subjects.facts(chat)) is None:
             raise NotFound("chat", chat)
-        live, again = [await _connection(settings) for _ in range(2)]
-        return await _compared(log, settings, chat, live, again)
+        live, refolded = [await _connect(settings) for _ in range(2)]
+        return await _compare(log, settings, chat, live, refolded)
     except POSTGRES_UNAVAILABLE as error:
-        raise PostgresAway(f"Postgres does not answer: {error!r}") from error
+        raise PostgresUnavailable(f"Postgres is unavailable: {error!r}") from error
     finally:
-        for connection in (live, again):
+        for connection in (live, refolded):
             if connection is not None:
                 connection.terminate()
         await log.close()
 
 
-async def _connection(settings: Settings) -> asyncpg.Connection:
-    """Without a limit for its queries, which may go through all rows."""
+async def _connect(settings: Settings) -> asyncpg.Connection:
+    """Opens a connection without a query timeout, because queries may read all rows."""
     return await asyncpg.connect(settings.postgres_url, timeout=settings.postgres_timeout_seconds)
 
 
-async def _compared(
+async def _compare(
     log: EventLog,
     settings: Settings,
     chat: ChatId | None,
     live: asyncpg.Connection,
-    again: asyncpg.Connection,
+    refolded: asyncpg.Connection,
 ) -> int:
     facts = Facts(log, settings, chat)
     position = await log.position(CHATS)
-    rows, answers = Rows(facts, position, live, again), Answers(log, facts)
-    count = await _told(rows.differences(chat)) + await _told(answers.differences(position.last))
-    ends = f"the log ended at {position.last} when it began"
-    print(f"Rows are compared up to sequence {rows.compared_to} of CHATS; {ends}.")
+    rows, answers = Rows(facts, position, live, refolded), Answers(log, facts)
+    count = await _print_lines(rows.compare(chat)) + await _print_lines(answers.compare(position.last))
     print(
-        f"{rows.counts['chats']} chats, {rows.counts['messages']} messages and answers; {answers.compared} ends of "
-        f"answers, of {answers.expired} of which not all tokens are stored; {answers.unended} answers without an end."
+        f"Compared rows up to sequence {rows.compared_to} of CHATS. At the start its last was {position.last}."
+    )
+    print(
+        f"{rows.counts['chats']} chats, {rows.counts['messages']} messages and answers. {answers.compared} ended "
+        f"answers, {answers.expired} of them with expired tokens. {answers.open_count} answers without an end."
     )
     print(f"{count} differences." if count else "No differences.")
     return 1 if count else 0
 
 
-async def _told(lines: AsyncIterator[str]) -> int:
+async def _print_lines(lines: AsyncIterator[str]) -> int:
     count = 0
     async for line in lines:
         print(line)

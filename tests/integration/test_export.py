@@ -180,7 +180,7 @@ async def test_with_new_ids_it_comes_beside_the_one_that_is_there(
         lines = await exported(nats_url, chat)
         status, out, errors = await run("import", typed=lines, variables=urls)
         assert (status, out, errors.count("\n")) == (1, "", 1)
-        assert f"The chat {chat} is there already" in errors
+        assert f"The chat {chat} exists or existed here" in errors
         results = await asyncio.gather(
             *(run("import", "--new-id", typed=lines, variables=urls) for _ in range(3))
         )
@@ -244,9 +244,7 @@ async def test_expired_tokens_are_not_missed(
     await here.purge(tokens, before=(await here.read(tokens, Sequence(0)))[2].sequence)
     status, _, errors = await other.imports(await exported(nats_url, chat))
     assert status == 0
-    assert (
-        errors == f"unspool import: {beheaded['answer']}: its token events are not whole, and are left out\n"
-    )
+    assert errors == f"unspool import: {beheaded['answer']}: skipped its token events, which are incomplete\n"
     messages = by_id(await other.history(chat))
     assert messages[expired["answer"]]["status"] == messages[beheaded["answer"]]["status"] == "completed"
     assert await events(other.log, beheaded["answer"]) == []

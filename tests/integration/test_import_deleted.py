@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from infra.transfer.exported import Exported, Told
+from infra.transfer.exported import Export, ExportedFact
 from infra.transfer.importing import Import, ImportStopped
 from shared.domain import subjects
 from shared.domain.events import AnswerEvent, Fact
@@ -44,8 +44,8 @@ class DeletedMeanwhile:
 
 async def test_a_chat_that_is_deleted_while_it_is_imported_stays_deleted(nats_url: str) -> None:
     chat = ChatId(str(uuid4()))
-    told = [Told(Sequence(number), fact) for number, fact in enumerate(FACTS, start=1)]
-    exported = Exported(examples.CHAT, told, {examples.answer(1): list(TOKENS)}, [])
+    told = [ExportedFact(Sequence(number), fact) for number, fact in enumerate(FACTS, start=1)]
+    exported = Export(examples.CHAT, told, {examples.answer(1): list(TOKENS)}, [])
     settings = Settings(nats_url=nats_url)
     log = await EventLog.connect(settings, "test")
     try:

@@ -83,7 +83,7 @@ async def test_a_system_at_work_has_no_differences(verified: Verified) -> None:
         await Reader().read(client, long["answer"])
     status, lines = await verified.says()
     assert lines[-1] == "No differences."
-    assert lines[-2].startswith("8 chats, 18 messages and answers; 9 ends of answers, of 0 of which")
+    assert lines[-2].startswith("8 chats, 18 messages and answers. 9 ended answers, 0 of them")
 
 
 async def test_each_row_that_differs_is_a_line(verified: Verified) -> None:
@@ -102,9 +102,9 @@ async def test_each_row_that_differs_is_a_line(verified: Verified) -> None:
     )
     assert set(await verified.differences()) == {
         f"messages {answers[0]}: differs from the log in text, attempt",
-        f"messages {answers[1]}: is in the log, and not in the read model",
+        f"messages {answers[1]}: is in the log, but not in the read model",
         f"chats {chats[2]}: differs from the log in title",
-        "chats zz: is in the read model, and not in the log",
+        "chats zz: is in the read model, but not in the log",
     }
     assert len(await verified.differences("--chat", chats[0])) == 1
     assert await verified.differences("--chat", chats[3]) == []
@@ -129,10 +129,10 @@ async def test_tokens_that_do_not_make_their_answer_are_lines_and_expired_ones_a
     await verified.log.purge(subjects.answer(beheaded), before=tokens[2].sequence)
     status, lines = await verified.says()
     assert status == 1
-    assert "; 3 ends of answers, of 2 of which not all tokens are stored; 0 " in lines[-2]
-    assert any(line.startswith(f"answer {zombie}: index 99 comes after ") for line in lines)
-    assert f"answer {zombie}: it has events after its end" in lines
-    assert f"answer {zombie}: its text is not what its tokens make" in lines
+    assert " 3 ended answers, 2 of them with expired tokens. 0 " in lines[-2]
+    assert any(line.startswith(f"answer {zombie}: index 99 follows ") for line in lines)
+    assert f"answer {zombie}: its tokens have events after the end" in lines
+    assert f"answer {zombie}: its text differs from its tokens" in lines
     assert all(line.startswith(f"answer {zombie}: ") for line in lines[:-3])
     assert "too late" not in "".join(lines)
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.transfer.exported import BrokenExport, read
-from infra.transfer.rewriting import Rewriting
+from infra.transfer.exported import BrokenExport, read_export
+from infra.transfer.rewriting import Rewriter
 from shared.domain import subjects
 from shared.domain.events import Fact, MessageRequested, encode, name_of
 from shared.domain.subjects import ChatId, Sequence
@@ -33,11 +33,11 @@ TOKEN = json.dumps(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ([], "line 0 of the export: the export ends, and there was no chat in it"),
+        ([], "line 0 of the export: the export ends without a chat"),
         (["nonsense"], "line 1 of the export: JSON is malformed"),
         ([CREATED, "{}"], "line 2 of the export: Object missing required field `subject`"),
         ([ASKED], "line 1 of the export: the first fact"),
-        ([CREATED, "", CREATED], "line 3 of the export: the sequences of facts go up"),
+        ([CREATED, "", CREATED], "line 3 of the export: the sequences of facts must increase"),
         (
             [CREATED, ASKED.replace("message-requested.v1", "message-requested.v9")],
             "line 2 of the export: Invalid",
@@ -58,18 +58,18 @@ TOKEN = json.dumps(
         ),
         (
             [CREATED, ASKED, line(examples.message_requested(2, examples.answer(1)), 3)],
-            "line 3 of the export: it replies",
+            "line 3 of the export: its parent",
         ),
         (
             [CREATED, line(examples.chat_renamed(), 2, "chats.other.chat-renamed")],
-            "line 2 of the export: an export holds",
+            "line 2 of the export: all events of an export",
         ),
         ([CREATED, ASKED, TOKEN], "line 3 of the export: the answer"),
     ],
 )
 def test_a_broken_export_is_refused_with_the_line(lines: list[str], said: str) -> None:
     with pytest.raises(BrokenExport) as caught:
-        read(line.encode() for line in lines)
+        read_export(line.encode() for line in lines)
     assert str(caught.value).startswith(said)
 
 
@@ -91,7 +91,7 @@ def token_line(sequence: int, event: Any) -> str:
 def test_tokens_that_are_not_whole_are_left_out(events: tuple[Any, ...], whole: bool) -> None:  # noqa: FBT001
     tokens = [token_line(number, event) for number, event in enumerate(events, start=7)]
     lines = [CREATED, ASKED, *tokens, line(examples.answer_completed(1), 3)]
-    exported = read(one.encode() for one in lines)
+    exported = read_export(one.encode() for one in lines)
     assert (list(exported.tokens), exported.left_out) == (
         ([examples.answer(1)], []) if whole else ([], [examples.answer(1)])
     )
@@ -100,12 +100,12 @@ def test_tokens_that_are_not_whole_are_left_out(events: tuple[Any, ...], whole: 
 @given(st.binary(max_size=200) | st.text().map(str.encode))
 def test_whatever_comes_in_is_refused_by_line(data: bytes) -> None:
     with pytest.raises(BrokenExport):
-        read([data])
+        read_export([data])
 
 
 def test_with_a_new_id_no_id_of_the_old_chat_is_left() -> None:
     new = ChatId(examples.local(77))
-    rewriting = Rewriting(examples.CHAT, new, "ada")
+    rewriter = Rewriter(examples.CHAT, new, "ada")
     facts: list[Fact] = [
         examples.chat_created(),
         examples.message_requested(1),
@@ -115,8 +115,8 @@ def test_with_a_new_id_no_id_of_the_old_chat_is_left() -> None:
         examples.chat_renamed(),
     ]
     for number, fact in enumerate(facts, start=1):
-        done = rewriting.fact(fact)
-        rewriting.stored(Sequence(number), Sequence(number * 100))
+        done = rewriter.rewrite_fact(fact)
+        rewriter.record(Sequence(number), Sequence(number * 100))
         assert f'"{examples.CHAT}'.encode() not in encode(done)
         assert done.chat == new
         assert done.id.startswith(new)

@@ -31,7 +31,7 @@ def test_secrets_are_random_private_and_safe_in_urls(tmp_path: Path) -> None:
 def test_what_is_there_is_never_written_over(tmp_path: Path) -> None:
     init.main(tmp_path, cluster=False)
     before = (tmp_path / ".env").read_bytes()
-    with pytest.raises(ConfigurationError, match="stays as it is"):
+    with pytest.raises(ConfigurationError, match="was not changed"):
         init.main(tmp_path, cluster=False)
     assert (tmp_path / ".env").read_bytes() == before
 

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.transfer.redaction import FILLER, filled, redacted, unknown_fields
+from infra.transfer.redaction import FILLER, mask, redact, unknown_fields
 from shared.domain.answer import fold
 from shared.domain.events import (
     AnswerEvent,
@@ -33,7 +33,7 @@ JSON = st.recursive(
 
 @given(TEXTS)
 def test_a_filler_for_each_character_and_white_space_where_it_was(text: str) -> None:
-    done = filled(text)
+    done = mask(text)
     assert len(done) == len(text)
     assert [c for c in done if not c.isspace()] == [FILLER for c in text if not c.isspace()]
     assert [(at, c) for at, c in enumerate(done) if c.isspace()] == [
@@ -44,15 +44,15 @@ def test_a_filler_for_each_character_and_white_space_where_it_was(text: str) -> 
 @given(st.lists(TEXTS))
 def test_redacted_tokens_make_the_redacted_answer(texts: list[str]) -> None:
     events = [examples.token(index, text=text or "-") for index, text in enumerate(texts, start=1)]
-    plain, done = fold(examples.numbered(*events)), fold(examples.numbered(*map(redacted, events)))
-    assert done.whole_text == filled(plain.whole_text)
+    plain, done = fold(examples.numbered(*events)), fold(examples.numbered(*map(redact, events)))
+    assert done.whole_text == mask(plain.whole_text)
 
 
 @given(st.dictionaries(TEXTS, JSON, max_size=4))
 def test_of_metadata_the_keys_and_the_kinds_of_values_stay(metadata: dict[str, Any]) -> None:
-    done = redacted(examples.message_requested(1, metadata=metadata)).metadata
+    done = redact(examples.message_requested(1, metadata=metadata)).metadata
     assert shape(done) == shape(metadata)
-    assert all(leaf in (0, False, None) or set(leaf) <= set(filled(leaf)) for leaf in leaves(done))
+    assert all(leaf in (0, False, None) or set(leaf) <= set(mask(leaf)) for leaf in leaves(done))
 
 
 def shape(value: Any) -> Any:
@@ -115,7 +115,7 @@ def said_everywhere() -> list[Fact | AnswerEvent]:
 
 def test_nothing_that_was_said_is_left_and_the_event_is_one_still() -> None:
     for event in said_everywhere():
-        data = encode(redacted(event))
+        data = encode(redact(event))
         assert SECRET[:6].encode() not in data
         assert "秘".encode() not in data
         decode = decode_answer_event if isinstance(event, TokenEmitted | GenerationEnded) else decode_fact
@@ -124,7 +124,7 @@ def test_nothing_that_was_said_is_left_and_the_event_is_one_still() -> None:
 
 def test_params_keep_what_is_no_text() -> None:
     params = {"temperature": 0.5, "user": "Ada", "stop": ["\n", "END"]}
-    done = redacted(examples.message_requested(1, params=params)).params
+    done = redact(examples.message_requested(1, params=params)).params
     assert done == {"temperature": 0.5, "user": "xxx", "stop": ["\n", "xxx"]}
 
 
