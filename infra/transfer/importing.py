@@ -17,18 +17,17 @@ from infra.transfer.exported import Export, read_export
 from infra.transfer.rewriting import Rewriter
 from services.api.read_model.orphans import IMPORTED
 from shared.domain import subjects
-from shared.domain.answer import AnswerState, abandoned, end_fact, evolve
 from shared.domain.errors import IdConflict, LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.domain.events import (
     AnswerEnded,
-    AnswerEvent,
     AnswerRequest,
     AnswerRequested,
     Fact,
     MessageRequested,
 )
 from shared.domain.subjects import AnswerId, ChatId, Sequence
-from shared.log.append import append_answer_event, append_fact
+from shared.log.answer_journal import AnswerJournal
+from shared.log.append import append_fact
 from shared.log.event_log import EventLog
 from shared.log.protocol import Log
 from shared.logging import configure
@@ -119,31 +118,20 @@ class Import:
             assert isinstance(fact, MessageRequested | AnswerRequested)  # noqa: S101 - the same fact, rewritten
             self._open[exported_fact.answer] = fact, self._newest
 
-    async def _import_tokens(self, old: AnswerId, answer: AnswerId, request: Sequence) -> AnswerState:
-        events = [
-            self._rewriter.rewrite_event(event, request) for event in self._exported.tokens.get(old, ())
-        ]
-        return await self._append_events(answer, AnswerState(), events)
-
-    async def _append_events(
-        self, answer: AnswerId, state: AnswerState, events: list[AnswerEvent]
-    ) -> AnswerState:
-        for event in events:
-            sequence = await append_answer_event(
-                self._log, answer, event, state.sequence, self._patience_seconds
-            )
-            evolve(state, event, sequence)
-        return state
+    async def _import_tokens(self, old: AnswerId, answer: AnswerId, request: Sequence) -> AnswerJournal:
+        journal = AnswerJournal(self._log, answer, self._patience_seconds)
+        for event in self._exported.tokens.get(old, ()):
+            await journal.append(self._rewriter.rewrite_event(event, request))
+        return journal
 
     async def _write_end(self, old: AnswerId) -> None:
         """Ends an answer that had no end in the export: by its tokens if they hold an end, else as failed."""
         request, sequence = self._open.pop(old)
-        state = await self._import_tokens(old, request.answer, sequence)
-        missing = abandoned(state, request=sequence, model=request.model, worker=_WORKER, problem=IMPORTED)
-        state = await self._append_events(request.answer, state, missing)
-        assert state.ended is not None  # noqa: S101 - the appended events end it
-        fact = end_fact(request, state, state.ended)
-        self._newest = await append_fact(self._log, fact, self._newest, self._patience_seconds)
+        journal = await self._import_tokens(old, request.answer, sequence)
+        await journal.end_without_provider(
+            request, sequence, worker=_WORKER, outcome="failed", error=IMPORTED
+        )
+        self._newest = await journal.append_end_fact(request, self._newest)
 
     async def _purge_if_deleted(self) -> None:
         """Purges token events that this import appended after the chat was deleted and purged."""

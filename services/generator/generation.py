@@ -19,7 +19,6 @@ from services.generator.relay import Copy
 from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
 from services.generator.writer import AnswerWriter
 from shared.domain import subjects
-from shared.domain.answer import end_fact
 from shared.domain.errors import (
     ChatGone,
     ProviderError,
@@ -31,7 +30,6 @@ from shared.domain.errors import (
 from shared.domain.events import (
     AnswerRequest,
     Fact,
-    GenerationEnded,
     GenerationHandedOver,
     GenerationReset,
     GenerationStarted,
@@ -41,7 +39,6 @@ from shared.domain.events import (
     decode_fact,
 )
 from shared.domain.subjects import Sequence
-from shared.log.append import append_fact
 from shared.log.protocol import Log
 from shared.logging import bind, logger
 from shared.settings import Settings
@@ -118,20 +115,20 @@ class Generation:
             case Gone():
                 raise ChatGone(self.request.chat)
             case WriteFact():
-                ended = todo.ended
+                pass
             case EndNow():
-                ended = await self._end_now(todo)
+                await self._end_now(todo)
             case Generate():
-                ended = await self._generate(todo)
+                await self._generate(todo)
             case _:
                 assert_never(todo)
-        await self._write_fact(ended)
+        await self._write_fact()
 
     async def give_up(self) -> None:
         """Ends the answer as failed: for a request at which this code itself fails, again and again."""
         await self.writer.load_once()
-        ended = self.writer.state.ended or await self._end_now(EndNow("failed", INTERNAL))
-        await self._write_fact(ended)
+        await self._end_now(EndNow("failed", INTERNAL))
+        await self._write_fact()
 
     @property
     def log_fields(self) -> dict[str, object]:
@@ -168,7 +165,7 @@ class Generation:
 
     # --- generating -------------------------------------------------------------------------------
 
-    async def _generate(self, todo: Generate) -> GenerationEnded:
+    async def _generate(self, todo: Generate) -> None:
         """Attempt after attempt, until one ends: a stream that breaks off is gone on with, or begun again."""
         self._usage = self.writer.state.usage
         while True:
@@ -177,26 +174,26 @@ class Generation:
             except ProviderInterrupted as error:
                 self._interruptions += 1
                 if self._interruptions >= self._settings.attempts_max:
-                    return await self._ended("failed", error=problem_of(error))
+                    return await self._append_end("failed", error=problem_of(error))
                 log.warning("interrupted", **self.log_fields, status=error.status)
                 todo = next_attempt(
                     self.writer.state, crashes=todo.crashes, can_continue=self._can_continue()
                 )
             except ProviderRefused as error:
                 if not todo.go_on or self.writer.state.spans[-1].attempt == todo.attempt:
-                    return await self._ended("failed", error=problem_of(error))
+                    return await self._append_end("failed", error=problem_of(error))
                 # It may be the text so far that it does not take, whatever the settings say of it: once without.
                 log.warning("prefill-refused", **self.log_fields, status=error.status)
                 todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=False)
             except ProviderError as error:
-                return await self._ended("failed", error=problem_of(error))
+                return await self._append_end("failed", error=problem_of(error))
             else:
                 return await self._finish(finished)
 
-    async def _finish(self, finished: Finished | None) -> GenerationEnded:
+    async def _finish(self, finished: Finished | None) -> None:
         if finished is not None:
             self._usage += finished.usage
-            return await self._ended("completed", finish_reason=finished.finish_reason)
+            return await self._append_end("completed", finish_reason=finished.finish_reason)
         match self._stop:
             case Stop.HANDED_OVER:
                 attempt = self.writer.state.attempt
@@ -205,7 +202,7 @@ class Generation:
             case Stop.DELETED:
                 raise ChatGone(self.request.chat)
             case _:
-                return await self._ended("cancelled", finish_reason="cancelled")
+                return await self._append_end("cancelled", finish_reason="cancelled")
 
     async def _attempt(self, todo: Generate) -> Finished | None:
         """One call of the provider, to its end; None when `stop` was called. Raises `ProviderError`."""
@@ -246,65 +243,47 @@ class Generation:
 
     # --- ending --------------------------------------------------------------------------------------
 
-    async def _end_now(self, todo: EndNow) -> GenerationEnded:
-        if not self.writer.state.attempt:  # the end belongs to an attempt, and that attempt to this worker
-            await self.writer.append(
-                GenerationStarted(
-                    attempt=subjects.Attempt(1),
-                    worker=self._worker,
-                    model=self.request.model,
-                    request=self.asked_at,
-                )
-            )
-        self._usage = self.writer.state.usage
-        reason = "cancelled" if todo.outcome == "cancelled" else ""
-        return await self._ended(todo.outcome, finish_reason=reason, error=todo.error)
-
-    async def _ended(
-        self, outcome: Outcome, *, finish_reason: str = "", error: Problem | None = None
-    ) -> GenerationEnded:
-        state = self.writer.state
-        ended = GenerationEnded(
-            attempt=state.attempt,
-            outcome=outcome,
-            last_index=state.last_index,
-            finish_reason=finish_reason or ("error" if outcome == "failed" else ""),
-            usage=self._usage,
-            error=error,
+    async def _end_now(self, todo: EndNow) -> None:
+        await self.writer.end_without_provider(
+            self.request, self.asked_at, worker=self._worker, outcome=todo.outcome, error=todo.error
         )
-        await self.writer.append(ended)
-        return ended
 
-    async def _write_fact(self, ended: GenerationEnded) -> None:
-        """The first try expects that nothing happened in the chat since the request: mostly so, and it saves a read."""
-        fact = end_fact(self.request, self.writer.state, ended)
+    async def _append_end(
+        self, outcome: Outcome, *, finish_reason: str = "", error: Problem | None = None
+    ) -> None:
+        await self.writer.append_end(outcome, usage=self._usage, finish_reason=finish_reason, error=error)
+
+    async def _write_fact(self) -> None:
+        """Appends the fact of the end. The first try expects the request to be the chat's newest fact: it saves a read."""
         if self.doubtful:  # another fact of this chat may have the request's sequence by now
             await self._ask_the_log()
         expected = self.asked_at
         while True:
             try:
-                sequence = await append_fact(
-                    self._log,
-                    fact,
-                    expected,
-                    self._settings.worker_append_patience_seconds,
-                    wait_for_room=True,
-                )
+                sequence = await self.writer.append_end_fact(self.request, expected)
+                break
             except (SequenceConflict, TailLost):
-                await self._ask_the_log()
-                scope = subjects.facts(self.request.chat)
-                since = await self._log.read(scope, self.asked_at)
-                todo = self._plan([decode_fact(stored.data) for stored in since])
-                if isinstance(todo, Gone):
-                    raise ChatGone(self.request.chat) from None
-                if isinstance(todo, Settled):
-                    return
-                newest = since[-1] if since else await self._log.last(scope)
-                expected = newest.sequence if newest else Sequence(0)
-                continue
-            log.info("ended", **(self.log_fields | {"sequence": sequence}), outcome=ended.outcome)
-            metrics.ended(self.request.model, ended)
-            return
+                newest = await self._plan_again()
+            if newest is None:
+                return
+            expected = newest
+        ended = self.writer.state.ended
+        assert ended is not None  # noqa: S101 - its fact was just appended
+        log.info("ended", **(self.log_fields | {"sequence": sequence}), outcome=ended.outcome)
+        metrics.ended(self.request.model, ended)
+
+    async def _plan_again(self) -> Sequence | None:
+        """Returns the chat's newest sequence, or None if another writer appended the end. Raises `ChatGone`."""
+        await self._ask_the_log()
+        scope = subjects.facts(self.request.chat)
+        since = await self._log.read(scope, self.asked_at)
+        todo = self._plan([decode_fact(stored.data) for stored in since])
+        if isinstance(todo, Gone):
+            raise ChatGone(self.request.chat)
+        if isinstance(todo, Settled):
+            return None
+        newest = since[-1] if since else await self._log.last(scope)
+        return newest.sequence if newest else Sequence(0)
 
     async def _ask_the_log(self) -> None:
         """Whether the answer is still asked for, and where. Raises `ChatGone`."""

@@ -8,10 +8,11 @@ import asyncio
 
 from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from shared.domain import subjects
-from shared.domain.answer import AnswerState, evolve
+from shared.domain.answer import AnswerState
 from shared.domain.errors import ChatGone, SequenceConflict, TailLost
 from shared.domain.events import AnswerEvent, TokenEmitted, decode_answer_event
 from shared.domain.subjects import AnswerId, Index, Sequence
+from shared.log.answer_journal import AnswerJournal
 from shared.log.append import append_answer_event
 from shared.log.protocol import Log
 from shared.logging import logger
@@ -72,32 +73,30 @@ def size_of(delta: Delta) -> int:
             return len(delta.fragment.arguments.encode()) + len(delta.fragment.name)
 
 
-class AnswerWriter:
-    """The answer's subject, for the one worker that has it. `state` is what stands in the log."""
+class AnswerWriter(AnswerJournal):
+    """Writes the answer of the one worker that has it, and restores events that the broker lost.
+
+    The worker's `Generation` owns it.
+    """
 
     def __init__(self, log_: Log, answer: AnswerId, patience_seconds: float) -> None:
-        self._log = log_
-        self._answer = answer
-        self._patience_seconds = patience_seconds
+        super().__init__(log_, answer, patience_seconds, wait_for_room=True)
         self._events: list[tuple[AnswerEvent, Sequence]] = []
         self._loaded = False
-        self.state = AnswerState()
         self.doubtful = False
-        """Whether the log was away meanwhile: another's event may have the sequence of ours, which it lost."""
-
-    async def load(self) -> None:
-        """What other workers wrote. Raises `LogUnavailable`."""
-        for stored in await self._log.read(subjects.answer(self._answer), self.state.sequence):
-            self._took(decode_answer_event(stored.data), stored.sequence)
-        self._loaded = True
+        """True after the log was away: the event of another writer may have the sequence of a lost one of ours."""
 
     async def load_once(self) -> None:
-        """As `load`, if that was not done yet. What has come in since is seen by the fence."""
+        """Loads the events unless that was done. The fence detects events that were appended since."""
         if not self._loaded:
             await self.load()
+            self._loaded = True
 
     async def append(self, event: AnswerEvent) -> None:
-        """In the log when it returns. Raises `SequenceConflict` when another worker has the answer: stop."""
+        """Appends the event, and first the events that the broker lost.
+
+        Raises `SequenceConflict` when another worker has the answer, and `ChatGone` when its chat was deleted: stop.
+        """
         for _ in range(_TAIL_RETRIES_MAX):
             try:
                 sequence = await append_answer_event(
@@ -109,12 +108,12 @@ class AnswerWriter:
                     raise ChatGone(self._answer) from lost
                 await self._restore(lost)
                 continue
-            self._took(event, sequence)
+            self._record(event, sequence)
             return
         raise TailLost(subjects.answer(self._answer), self.state.sequence, 0)
 
     async def _check(self) -> None:
-        """The fence knows sequences only: whether the last event is still ours is asked where that is in doubt."""
+        """Verifies, after an outage, that our last event is still stored: the fence compares sequences only."""
         if self.doubtful and self._events:
             event, sequence = self._events[-1]
             subject = subjects.answer(self._answer)
@@ -123,22 +122,19 @@ class AnswerWriter:
                 raise SequenceConflict(subject, sequence)
         self.doubtful = False
 
-    def _took(self, event: AnswerEvent, sequence: Sequence) -> None:
+    def _record(self, event: AnswerEvent, sequence: Sequence) -> None:
         self._events.append((event, sequence))
-        evolve(self.state, event, sequence)
+        super()._record(event, sequence)
 
     async def _restore(self, lost: TailLost) -> None:
-        """The broker forgot acknowledged events: they are appended again, in order, with the same indexes."""
+        """Appends again, in order and with the same indexes, the acknowledged events that the broker lost."""
         log.warning("tail-lost", answer=self._answer, expected=lost.expected, last=lost.last)
         known = self._events
         kept = [(event, sequence) for event, sequence in known if sequence <= lost.last]
         if (kept and kept[-1][1] != lost.last) or (not kept and lost.last):
-            raise lost  # another's event stands there: not our tail
+            raise lost  # The event of another writer is last: this tail is not ours.
         self._events, self.state = [], AnswerState()
         for event, sequence in kept:
-            self._took(event, sequence)
+            self._record(event, sequence)
         for event, _ in known[len(kept) :]:
-            sequence = await append_answer_event(
-                self._log, self._answer, event, self.state.sequence, self._patience_seconds
-            )
-            self._took(event, sequence)
+            await super().append(event)

@@ -21,7 +21,6 @@ from shared.domain.events import (
     GenerationHandedOver,
     GenerationReset,
     GenerationStarted,
-    Problem,
     TokenEmitted,
     ToolCallFragment,
     Usage,
@@ -120,26 +119,6 @@ def merged_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFr
             arguments=so_far.arguments + part.arguments,
         )
     return tuple(whole[index] for index in sorted(whole))
-
-
-def abandoned(
-    state: AnswerState, *, request: Sequence, model: str, worker: str, problem: Problem
-) -> list[AnswerEvent]:
-    """What an answer that nobody makes lacks on its subject, so that it has failed. Nothing, if it has its end."""
-    if state.ended is not None:
-        return []
-    attempt = Attempt(state.attempt or 1)
-    ended = GenerationEnded(
-        attempt=attempt,
-        outcome="failed",
-        last_index=state.last_index,
-        finish_reason="error",
-        usage=state.usage,
-        error=problem,
-    )
-    if state.attempt:
-        return [ended]
-    return [GenerationStarted(attempt=attempt, worker=worker, model=model, request=request), ended]
 
 
 class Asked(Struct, frozen=True, kw_only=True):

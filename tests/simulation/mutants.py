@@ -133,7 +133,7 @@ def deleted_chat_brought_back(patch: pytest.MonkeyPatch) -> None:
             except TailLost as lost:
                 await self._restore(lost)
                 continue
-            self._took(event, sequence)
+            self._record(event, sequence)
             return
 
     patch.setattr(AnswerWriter, "append", appended)

@@ -12,11 +12,11 @@ from services.api import metrics
 from services.api.read_model.projector import Projector
 from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.domain import subjects
-from shared.domain.answer import AnswerState, Asked, abandoned, end_fact, evolve, fold
+from shared.domain.answer import Asked
 from shared.domain.errors import LogUnavailable, SequenceConflict, TailLost
-from shared.domain.events import AnswerEvent, Problem, decode_answer_event
+from shared.domain.events import Problem
 from shared.domain.subjects import AnswerId, ChatId, MessageId, Sequence
-from shared.log.append import append_answer_event, append_fact
+from shared.log.answer_journal import AnswerJournal
 from shared.log.event_log import EventLog
 from shared.logging import logger
 from shared.settings import Settings
@@ -79,17 +79,21 @@ class Orphans:
         if row["imported"] and await self._is_being_imported(asked.chat):
             return
         log.warning("orphan", chat=asked.chat, answer=asked.answer, sequence=row["sequence"])
+        problem = IMPORTED if row["imported"] else _LOST
         try:
-            problem = IMPORTED if row["imported"] else _LOST
-            state = await self._ended(asked, Sequence(row["sequence"]), problem)
-            newest = await self._log.last(subjects.facts(asked.chat))
-            if newest is None or newest.subject.endswith(".chat-deleted") or state.ended is None:
-                return
-            fact = end_fact(asked, state, state.ended)
-            await append_fact(self._log, fact, newest.sequence, self._settings.api_append_patience_seconds)
-            metrics.ORPHANS.inc()
+            await self._write_end(asked, Sequence(row["sequence"]), problem)
         except (SequenceConflict, TailLost):
-            return  # somebody is at work there after all, or the chat moved on: the next round sees it
+            return  # Another writer is at work, or the chat moved on: the next round reads it again.
+
+    async def _write_end(self, asked: Asked, request: Sequence, problem: Problem) -> None:
+        journal = AnswerJournal(self._log, asked.answer, self._settings.api_append_patience_seconds)
+        await journal.load()
+        await journal.end_without_provider(asked, request, worker=_WORKER, outcome="failed", error=problem)
+        newest = await self._log.last(subjects.facts(asked.chat))
+        if newest is None or newest.subject.endswith(".chat-deleted"):
+            return
+        await journal.append_end_fact(asked, newest.sequence)
+        metrics.ORPHANS.inc()
 
     async def _is_being_imported(self, chat: ChatId) -> bool:
         """Who is silent may be at work: then the next round asks again. If we are wrong, the importer is fenced."""
@@ -98,17 +102,3 @@ class Orphans:
             return await self._log.ask(subjects.importer(chat), "", timeout_seconds) is not None
         except LogUnavailable:
             return True
-
-    async def _ended(self, asked: Asked, request: Sequence, problem: Problem) -> AnswerState:
-        """The answer's state with an end: its own, if it has one."""
-        stored = await self._log.read(subjects.answer(asked.answer), Sequence(0))
-        events: list[tuple[AnswerEvent, Sequence]] = [
-            (decode_answer_event(s.data), s.sequence) for s in stored
-        ]
-        state = fold(events)
-        missing = abandoned(state, request=request, model=asked.model, worker=_WORKER, problem=problem)
-        for event in missing:
-            patience = self._settings.api_append_patience_seconds
-            sequence = await append_answer_event(self._log, asked.answer, event, state.sequence, patience)
-            evolve(state, event, sequence)
-        return state
