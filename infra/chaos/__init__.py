@@ -1,5 +1,5 @@
-"""The chaos run: everything as real processes, faults by a seeded schedule, a load of clients, and a checker.
+"""The chaos run: real processes, faults by a seeded schedule, clients as load, and a checker.
 
-The law of this package: what is counted on is checked from the outside. The checker reads the streams, the
-database and what clients saw with code of its own, and none of what it checks.
+Invariant: the checker is independent. It reads the streams, the database and the clients' records with its own code
+and uses none of the code that it checks.
 """

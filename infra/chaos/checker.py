@@ -1,7 +1,7 @@
-"""Log against database against what clients saw. Pure; it shares no reading of events with the services.
+"""Compares the log, the database and the clients' records. Pure; it shares no decoding of events with the services.
 
-The law of this file: every finding is one thing that must not be, under one of three heads. `lost`: what was
-promised or shown is not there. `doubled`: it is there more than once. `wrong`: it is there, and is something else.
+Every finding is a violation of one kind. `lost`: something that was acknowledged or shown is missing. `doubled`: it
+exists more than once. `wrong`: it exists with different content.
 """
 
 from collections import Counter
@@ -23,8 +23,8 @@ SHOWN_CHARS = 60
 REQUESTS = {"message-requested.v1", "answer-requested.v1"}
 
 
-class Folded(Struct):
-    """An answer's own subject, as this checker reads it."""
+class FoldedAnswer(Struct):
+    """The events of one answer, folded by this checker."""
 
     text: str = ""
     last_index: int = 0
@@ -36,22 +36,23 @@ class Folded(Struct):
 
 
 class Checker:
-    """`check` once; `findings` and `folded` are the outcome."""
+    """Checks one run. Call `check` once; `findings` and `folded` are the result."""
 
     def __init__(self, evidence: Evidence, witness: Witness) -> None:
         self._evidence = evidence
         self._witness = witness
         self.findings: list[Finding] = list(witness.findings)
-        self.folded: dict[str, Folded] = {}
+        self.folded: dict[str, FoldedAnswer] = {}
         self.statuses: Counter[str] = Counter()
         self._requests: dict[str, Event] = {}
         self._ends: dict[str, list[Event]] = {}
 
     def check(self) -> None:
+        """Appends every violation to `findings`."""
         for answer, events in self._evidence.tokens.items():
             self.folded[answer] = self._fold(answer, events)
         for chat, facts in self._evidence.facts.items():
-            self._sort(chat, facts)
+            self._sort_facts(chat, facts)
         self._check_promises()
         for answer, request in self._requests.items():
             self._check_answer(answer, request)
@@ -59,38 +60,40 @@ class Checker:
         self._check_deleted()
         self._check_tables()
 
-    def _lost(self, what: str) -> None:
+    def _report_lost(self, what: str) -> None:
         self.findings.append(Finding("lost", what))
 
-    def _doubled(self, what: str) -> None:
+    def _report_doubled(self, what: str) -> None:
         self.findings.append(Finding("doubled", what))
 
-    def _wrong(self, what: str) -> None:
+    def _report_wrong(self, what: str) -> None:
         self.findings.append(Finding("wrong", what))
 
     # --- the log -----------------------------------------------------------------------------------------
 
-    def _fold(self, answer: str, events: list[Event]) -> Folded:
-        state = Folded()
+    def _fold(self, answer: str, events: list[Event]) -> FoldedAnswer:
+        state = FoldedAnswer()
         for event in events:
             where = f"{answer} at sequence {event['sequence']}"
             if state.ends:
-                self._doubled(f"{where}: {event['type']} after the end")
+                self._report_doubled(f"{where}: {event['type']} follows the end")
             if event["type"] == "generation-started.v1":
                 if event["attempt"] != state.attempt + 1:
-                    self._wrong(f"{where}: attempt {event['attempt']} after {state.attempt}")
+                    self._report_wrong(f"{where}: attempt {event['attempt']} follows {state.attempt}")
                 state.attempt, state.starts = event["attempt"], state.starts + 1
             elif event["attempt"] != state.attempt:
-                self._wrong(f"{where}: a zombie of attempt {event['attempt']} in attempt {state.attempt}")
-            self._step(where, state, event)
+                self._report_wrong(
+                    f"{where}: an event of attempt {event['attempt']} in attempt {state.attempt}"
+                )
+            self._fold_event(where, state, event)
         return state
 
-    def _step(self, where: str, state: Folded, event: Event) -> None:
+    def _fold_event(self, where: str, state: FoldedAnswer, event: Event) -> None:
         match event["type"]:
             case "token-emitted.v1":
                 if event["index"] != state.last_index + 1:
-                    kind = self._doubled if event["index"] <= state.last_index else self._lost
-                    kind(f"{where}: index {event['index']} after {state.last_index}")
+                    kind = self._report_doubled if event["index"] <= state.last_index else self._report_lost
+                    kind(f"{where}: index {event['index']} follows {state.last_index}")
                 state.last_index, state.tokens = event["index"], state.tokens + 1
                 state.text += event.get("text", "")
             case "generation-reset.v1":
@@ -100,18 +103,18 @@ class Checker:
             case "generation-ended.v1":
                 state.ends += 1
                 if event["last_index"] != state.last_index:
-                    self._wrong(
+                    self._report_wrong(
                         f"{where}: ended at {event['last_index']}, the last index is {state.last_index}"
                     )
 
-    def _sort(self, chat: str, facts: list[Event]) -> None:
+    def _sort_facts(self, chat: str, facts: list[Event]) -> None:
         ids = Counter(fact["id"] for fact in facts)
         for id_, count in ids.items():
             if count > 1:
-                self._doubled(f"fact {id_} is there {count} times")
+                self._report_doubled(f"fact {id_} occurs {count} times")
         for fact in facts:
             if fact["chat"] != chat:
-                self._wrong(f"fact {fact['id']} of {fact['chat']} is on a subject of {chat}")
+                self._report_wrong(f"fact {fact['id']} of {fact['chat']} has a subject of {chat}")
             if fact["type"] in REQUESTS:
                 self._requests[fact["answer"]] = fact
             elif fact["type"] in ENDS:
@@ -120,35 +123,37 @@ class Checker:
     def _check_promises(self) -> None:
         for answer, asked in self._witness.asked.items():
             if answer not in self._requests and asked.chat not in self._witness.deleted:
-                self._lost(f"{answer}: its 202 was given, and its request is not in the log")
+                self._report_lost(f"{answer}: accepted with 202, but its request is not in the log")
         for answer in self._requests.keys() - self._witness.attempted:
-            self._wrong(f"{answer}: nobody asked for it")
+            self._report_wrong(f"{answer}: no client requested it")
         for answer in self._ends.keys() - self._requests.keys():
-            self._wrong(f"{answer}: ended, and never asked for")
+            self._report_wrong(f"{answer}: has an end without a request")
 
     def _check_answer(self, answer: str, request: Event) -> None:
         ends = self._ends.get(answer, [])
         if not ends:
-            self._lost(f"{answer}: no end")
+            self._report_lost(f"{answer}: no end")
             return
         if len(ends) > 1:
-            self._doubled(f"{answer}: {len(ends)} ends")
-        end, folded = ends[0], self.folded.get(answer, Folded())
+            self._report_doubled(f"{answer}: {len(ends)} ends")
+        end, folded = ends[0], self.folded.get(answer, FoldedAnswer())
         status = ENDS[end["type"]]
         self.statuses[status] += 1
         if folded.ends != 1:
-            kind = self._doubled if folded.ends else self._lost
-            kind(f"{answer}: {folded.ends} times GenerationEnded")
+            kind = self._report_doubled if folded.ends else self._report_lost
+            kind(f"{answer}: {folded.ends} GenerationEnded events")
         if end["text"] != folded.text:
-            self._wrong(f"{answer}: the fact says {_short(end['text'])}, its tokens {_short(folded.text)}")
+            self._report_wrong(
+                f"{answer}: the fact has {_short(end['text'])}, its tokens {_short(folded.text)}"
+            )
         if end["last_index"] != folded.last_index or end["attempt"] != folded.attempt:
-            self._wrong(f"{answer}: the fact is of another attempt or index than its tokens")
-        expected = self._expected(request)
+            self._report_wrong(f"{answer}: the attempt or index of the fact differs from its tokens")
+        expected = self._expected_text(request)
         if end["text"] != expected and (status == "completed" or not expected.startswith(end["text"])):
-            self._wrong(f"{answer}: {status} with {_short(end['text'])}, not {_short(expected)}")
+            self._report_wrong(f"{answer}: {status} with {_short(end['text'])}, not {_short(expected)}")
 
-    def _expected(self, request: Event) -> str:
-        """What the demo says to the last message; a message after an answer without text is part of the next."""
+    def _expected_text(self, request: Event) -> str:
+        """Returns the demo's text for the last message. Messages whose answer has no text are joined with the next."""
         said: list[str] = []
         one: Event | None = self._message(request)
         while one is not None:
@@ -174,53 +179,55 @@ class Checker:
                 continue
             ends = self._ends.get(seen.answer, [])
             if not seen.status:
-                self._lost(f"{seen.answer}: a reader has no end, at {seen.last_index}")
+                self._report_lost(f"{seen.answer}: a reader received no end, at index {seen.last_index}")
             elif not ends:
-                self._lost(f"{seen.answer}: a reader was told of an end that is not in the log")
+                self._report_lost(f"{seen.answer}: a reader received an end that is not in the log")
             elif seen.text != ends[0]["text"] or seen.status != ENDS[ends[0]["type"]]:
-                self._wrong(
-                    f"{seen.answer}: a reader has {_short(seen.text)}, {_short(ends[0]['text'])} is true"
+                self._report_wrong(
+                    f"{seen.answer}: a reader has {_short(seen.text)}, the log {_short(ends[0]['text'])}"
                 )
 
     def _check_deleted(self) -> None:
         for chat in self._witness.gone:
             left = [fact["type"] for fact in self._evidence.facts.get(chat, [])]
             if left != ["chat-deleted.v1"]:
-                self._wrong(f"deleted chat {chat} has {left}")
+                self._report_wrong(f"deleted chat {chat} has {left}")
             tokens = [answer for answer in self._evidence.tokens if answer.startswith(chat)]
             if tokens:
-                self._wrong(f"deleted chat {chat} has tokens of {tokens}")
+                self._report_wrong(f"deleted chat {chat} has tokens of {tokens}")
             if chat in self._evidence.chats:
-                self._wrong(f"deleted chat {chat} is in Postgres")
+                self._report_wrong(f"deleted chat {chat} is in Postgres")
 
     # --- the tables ----------------------------------------------------------------------------------------
 
     def _check_tables(self) -> None:
         evidence = self._evidence
         if evidence.checkpoint != evidence.last:
-            self._lost(f"Postgres is at {evidence.checkpoint}, the log at {evidence.last}")
-        if evidence.unsettled:
-            self._wrong(f"the queue has not come to request {evidence.unsettled}")
+            self._report_lost(f"Postgres is at {evidence.checkpoint}, the log at {evidence.last}")
+        if evidence.unacknowledged:
+            self._report_wrong(f"the queue has not acknowledged request {evidence.unacknowledged}")
         answers = {id_: row for id_, row in evidence.messages.items() if row["role"] == "assistant"}
         for answer in self._requests.keys() - answers.keys():
-            self._lost(f"{answer} is not in Postgres")
+            self._report_lost(f"{answer} is not in Postgres")
         for answer, row in answers.items():
             self._check_row(answer, row)
         for chat in evidence.chats.keys() - evidence.facts.keys():
-            self._wrong(f"chat {chat} is in Postgres, and not in the log")
+            self._report_wrong(f"chat {chat} is in Postgres, but not in the log")
 
     def _check_row(self, answer: str, row: dict[str, Any]) -> None:
         if row["status"] == "running":
-            self._lost(f"{answer} is still generating in Postgres")
+            self._report_lost(f"{answer} is still generating in Postgres")
             return
         ends = self._ends.get(answer)
         if not ends:
-            self._wrong(f"{answer} is {row['status']} in Postgres, and has no end in the log")
+            self._report_wrong(f"{answer} is {row['status']} in Postgres, but has no end in the log")
             return
         end = ends[0]
         same = {"text": end["text"], "last_index": end["last_index"], "ended": end["sequence"]}
         if row["status"] != ENDS[end["type"]] or any(row[name] != value for name, value in same.items()):
-            self._wrong(f"{answer}: Postgres has {row['status']} {_short(row['text'])}, not what the log has")
+            self._report_wrong(
+                f"{answer}: Postgres has {row['status']} {_short(row['text'])}, which differs from the log"
+            )
 
 
 def _short(text: str) -> str:

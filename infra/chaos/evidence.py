@@ -1,4 +1,4 @@
-"""The streams and the tables as they are: read plainly, decoded as JSON, by none of the code that wrote them."""
+"""Reads the streams and tables for the checker: decoded as plain JSON, without the code that wrote them."""
 
 import asyncio
 from collections import defaultdict
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.1
 
 
 class Evidence(Struct):
-    """`facts` by chat and `tokens` by answer, in their order; `chats` and `messages` as rows by id."""
+    """The state after a run: `facts` by chat and `tokens` by answer, in order; `chats` and `messages` as rows by id."""
 
     facts: dict[str, list[Event]]
     tokens: dict[str, list[Event]]
@@ -27,47 +27,47 @@ class Evidence(Struct):
     messages: dict[str, Event]
     checkpoint: int
     last: int
-    unsettled: int
-    """The first request that was not acknowledged, if any, else 0."""
+    unacknowledged: int
+    """The sequence of the last request if the queue did not acknowledge all requests, else 0."""
 
 
 async def gather(log: EventLog, postgres_url: str) -> Evidence:
-    """Waits, within a bound, until the projector and the queue have come to the end of the log."""
+    """Reads everything, after the projector and the queue reached the end of the log or `CAUGHT_UP_SECONDS` passed."""
     connection = await asyncpg.connect(postgres_url)
     try:
         last = (await log.position(subjects.CHATS)).last
-        checkpoint = await _caught_up(connection, last)
-        facts, tokens = await _all(log, subjects.CHATS), await _all(log, subjects.TOKENS)
-        settled = await _settled(log, _last_request(facts))
+        checkpoint = await _wait_until_caught_up(connection, last)
+        facts, tokens = await _read_all(log, subjects.CHATS), await _read_all(log, subjects.TOKENS)
+        acknowledged = await _wait_until_acknowledged(log, _last_request(facts))
         return Evidence(
-            facts=_by(facts, 1),
-            tokens=_by(tokens, 2),
+            facts=_group_by_token(facts, 1),
+            tokens=_group_by_token(tokens, 2),
             chats={row["id"]: dict(row) for row in await connection.fetch("SELECT * FROM unspool.chats")},
             messages={
                 row["id"]: dict(row) for row in await connection.fetch("SELECT * FROM unspool.messages")
             },
             checkpoint=checkpoint,
             last=last,
-            unsettled=0 if settled else _last_request(facts),
+            unacknowledged=0 if acknowledged else _last_request(facts),
         )
     finally:
         await connection.close()
 
 
-async def _caught_up(connection: asyncpg.Connection, last: int) -> int:
-    async def position() -> int:
+async def _wait_until_caught_up(connection: asyncpg.Connection, last: int) -> int:
+    async def read_position() -> int:
         return int(await connection.fetchval("SELECT position FROM unspool.checkpoint") or 0)
 
     try:
         async with asyncio.timeout(CAUGHT_UP_SECONDS):
-            while (reached := await position()) < last:  # noqa: ASYNC110 - another process gives no signal
+            while (reached := await read_position()) < last:  # noqa: ASYNC110 - another process gives no signal
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
-        return await position()
+        return await read_position()
     return reached
 
 
-async def _settled(log: EventLog, last_request: int) -> bool:
+async def _wait_until_acknowledged(log: EventLog, last_request: int) -> bool:
     try:
         async with asyncio.timeout(CAUGHT_UP_SECONDS):
             while await log.settled_up_to(subjects.GENERATORS) < last_request:  # noqa: ASYNC110 - as above
@@ -77,7 +77,7 @@ async def _settled(log: EventLog, last_request: int) -> bool:
     return True
 
 
-async def _all(log: EventLog, stream: str) -> list[tuple[str, Event]]:
+async def _read_all(log: EventLog, stream: str) -> list[tuple[str, Event]]:
     found: list[tuple[str, Event]] = []
     after = Sequence(0)
     while batch := await log.scan(stream, after, BATCH):
@@ -93,8 +93,8 @@ def _last_request(facts: list[tuple[str, Event]]) -> int:
     return max((fact["sequence"] for subject, fact in facts if subject.endswith(names)), default=0)
 
 
-def _by(stored: list[tuple[str, Event]], place: int) -> dict[str, list[Event]]:
-    """By the part of their subject at that place."""
+def _group_by_token(stored: list[tuple[str, Event]], place: int) -> dict[str, list[Event]]:
+    """Groups events by the token of their subject at this place, from 0."""
     found: defaultdict[str, list[Event]] = defaultdict(list)
     for subject, event in stored:
         found[subject.split(".")[place]].append(event)

@@ -1,7 +1,7 @@
-"""Unspool as processes in the hands of one who kills them: for chaos runs, and for tests.
+"""Unspool as processes that can be killed, paused and restarted: for chaos runs and tests.
 
-Servers and services alike are real processes on free ports of this machine, with data of their own. They can be
-killed, paused and started again, keep their ports, and do not outlive the process that started them.
+Servers and services are real processes on free ports of this machine, with their own data. They keep their ports
+over restarts, and end with the process that started them.
 """
 
 import asyncio
@@ -33,12 +33,13 @@ _POLL_SECONDS = 0.05
 
 
 def free_port() -> int:
+    """Returns a free port of this machine."""
     return free_port_except(taken=())
 
 
 @contextmanager
 def temporary_data(prefix: str = "unspool-test-") -> Iterator[Path]:
-    """Open to all on the way, unlike pytest's `tmp_path`: root's Postgres runs as another user."""
+    """Yields a directory that other users can enter, and deletes it: root's Postgres runs as another user."""
     path = Path(tempfile.mkdtemp(prefix=prefix))
     path.chmod(0o755)
     try:
@@ -48,7 +49,7 @@ def temporary_data(prefix: str = "unspool-test-") -> Iterator[Path]:
 
 
 class ServerProcess:
-    """One server, started and stopped at will. Its port, password and data stay the same from start to start."""
+    """One server that can be started and stopped. It keeps its port, password and data. The caller stops it."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -65,11 +66,11 @@ class ServerProcess:
 
     @property
     def process(self) -> asyncio.subprocess.Process:
-        assert self._process is not None, "start() comes first"  # noqa: S101 - a mistake of the caller's
+        assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
         return self._process
 
     async def start(self) -> None:
-        """Returns when the server can be used."""
+        """Starts the server and returns when it is ready."""
         if self._program is None:
             self._server.check()
             self._program = await self._server.prepare()
@@ -78,25 +79,27 @@ class ServerProcess:
         await wait_until_ready(self._server, self._program, self._process)
 
     async def kill9(self) -> None:
-        """Returns when the process is gone."""
+        """Kills the process and returns when it has ended."""
         self.process.kill()
         await self.process.wait()
 
     async def stop(self) -> None:
-        """In good order. Nothing happens if it does not run."""
+        """Stops the server cleanly; does nothing if it is not running."""
         if self._process and self._program and self._process.returncode is None:
             self.resume()
             await stop(self._process, self._program, STOP_SECONDS)
 
     async def restart(self) -> None:
+        """Stops the server cleanly and starts it again."""
         await self.stop()
         await self.start()
 
     def pause(self) -> None:
-        """It keeps its connections and answers nothing, like a machine that hangs, until `resume`."""
+        """Suspends the process until `resume`: it keeps its connections and sends nothing, like a hung machine."""
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continues a paused process."""
         self.process.send_signal(signal.SIGCONT)
 
     async def __aenter__(self) -> Self:
@@ -110,27 +113,32 @@ class ServerProcess:
 
 
 class NatsProcess(ServerProcess):
+    """A NATS server with its data below the directory."""
+
     def __init__(self, data: Path) -> None:
-        super().__init__(NatsServer(_opened(data)))
+        super().__init__(NatsServer(_make_directory(data)))
 
 
 class PostgresProcess(ServerProcess):
+    """A Postgres server with its data below the directory, without fsync."""
+
     def __init__(self, data: Path) -> None:
-        self._postgres = PostgresServer(_opened(data), durable=False)
+        self._postgres = PostgresServer(_make_directory(data), durable=False)
         super().__init__(self._postgres)
 
     def url_of(self, database: str) -> str:
+        """Returns the URL of a database of this server."""
         return self._postgres.url_of(database)
 
 
-def _opened(data: Path) -> DataDirectory:
+def _make_directory(data: Path) -> DataDirectory:
     directory = DataDirectory(data)
     directory.make()
     return directory
 
 
 class Process:
-    """One service. `kill` is kill -9; `terminate` is SIGTERM; both wait for its end."""
+    """One service. `kill` sends SIGKILL, `terminate` SIGTERM; both wait for its end. Its fleet owns it."""
 
     def __init__(self, module: str, environ: Mapping[str, str], log: Path) -> None:
         self._log = log
@@ -149,33 +157,37 @@ class Process:
         return self._program.name
 
     async def start(self) -> None:
+        """Starts the process and returns without waiting for it to be ready."""
         self._process = await spawn(self._program)
 
     @property
-    def running(self) -> bool:
+    def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
     @property
     def status(self) -> int | None:
-        """How it ended: its exit status, or the signal as a negative number. None while it runs."""
+        """The exit status, or the negative number of the signal; None while it is running."""
         return self._process.returncode if self._process else None
 
     def log(self) -> str:
+        """Returns everything that the process has logged."""
         return self._log.read_text(errors="replace")
 
     def send(self, number: signal.Signals) -> None:
-        assert self._process is not None, "start() comes first"  # noqa: S101 - a mistake of the caller's
+        """Sends a signal to the process."""
+        assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
         self._process.send_signal(number)
 
     async def kill(self) -> None:
+        """Sends SIGKILL and waits for the end of the process."""
         await self._end(signal.SIGKILL)
 
     async def terminate(self) -> int:
-        """Its exit status."""
+        """Sends SIGTERM, waits for the end of the process, and returns its exit status."""
         return await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> int:
-        assert self._process is not None, "start() comes first"  # noqa: S101 - a mistake of the caller's
+        assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
@@ -184,7 +196,7 @@ class Process:
 
 
 class Fleet:
-    """`apis` and `generators` of one log and one database. Use as `async with Fleet(...)`."""
+    """API replicas and generators of one log and one database. `async with Fleet(...)` starts and stops them."""
 
     def __init__(
         self,
@@ -196,7 +208,9 @@ class Fleet:
         generators: int = 1,
         **settings: Any,  # noqa: ANN401 - any setting's value
     ) -> None:
-        """`directory`: for logs. `settings`: by their names in `Settings`, or `config`, a file of them."""
+        """Creates the processes without starting them. `directory`: for logs. `settings`: by their names in `Settings`,
+        or `config`, the path of a settings file.
+        """
         self._directory = directory
         inherited = {
             name: value
@@ -209,7 +223,7 @@ class Fleet:
             "UNSPOOL_POSTGRES_URL": postgres_url,
             "PYTHONUNBUFFERED": "1",
         }
-        # Nothing else on this machine is to answer as a provider.
+        # Hide an Ollama of this machine.
         self._environ = inherited | {"OLLAMA_HOST": "127.0.0.1:9"} | servers | own
         self.urls: list[str] = []
         self.generator_urls: list[str] = []
@@ -227,6 +241,7 @@ class Fleet:
         return Process(module, self._environ | environ, self._directory / f"{name}.log")
 
     def add_generator(self) -> Process:
+        """Adds a generator without starting it."""
         port = free_port()
         self.generator_urls.append(_url(port))
         name = f"generator{len(self.generators)}"
@@ -239,32 +254,32 @@ class Fleet:
             for process in (*self.generators, *self.apis):
                 await process.start()
             for number in range(len(self.apis)):
-                await self.ready(number)
+                await self.wait_until_ready(number)
         except BaseException:
-            await self.__aexit__()  # nothing that was started is left behind
+            await self.__aexit__()  # end the processes that were started
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for process in (*self.apis, *self.generators):
-            if process.running:
+            if process.is_running:
                 with contextlib.suppress(ProcessLookupError):
                     process.send(signal.SIGCONT)
                 await process.terminate()
 
-    async def ready(self, number: int = 0) -> None:
-        """Until this API is ready and knows what models there are."""
+    async def wait_until_ready(self, number: int = 0) -> None:
+        """Returns when this API is ready and lists models."""
         await _until(_api_is_ready, self.urls[number], self.apis[number])
 
-    async def generator_ready(self, number: int) -> None:
-        """Until this generator takes requests."""
+    async def wait_until_generator_ready(self, number: int) -> None:
+        """Returns when this generator is ready for requests."""
         await _until(_is_ready, self.generator_urls[number], self.generators[number])
 
 
 async def _until(ready: Callable[[httpx.AsyncClient], Awaitable[bool]], url: str, process: Process) -> None:
     async with httpx.AsyncClient(base_url=url) as client, asyncio.timeout(START_SECONDS):
         while not await ready(client):
-            if not process.running:
+            if not process.is_running:
                 raise AssertionError(process.log())
             await asyncio.sleep(_POLL_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Calls as the contract lets clients make them: on any replica, and again by the same id until one answers."""
+"""Calls of clients by the contract: to any replica, repeated with the same id until one responds."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ import httpx
 from infra.chaos.witness import RIGHT_WITHIN_SECONDS, Call, CallKind, Witness
 
 PATIENCE_SECONDS = 3.0
-"""For the head of a response; after it the next replica is asked."""
+"""Timeout for the head of a response; after it the client calls the next replica."""
 IDLE_SECONDS = 20.0
-"""Of a stream: a sign of life comes each 15 s."""
+"""Timeout for the next bytes of a stream, which sends a keep-alive every 15 s."""
 FIRST_WAIT_SECONDS = 0.05
 LONGEST_WAIT_SECONDS = 1.0
 _OWN_FAULT = 500
@@ -21,7 +21,7 @@ _BUSY = frozenset({429, 500, 502, 503, 504})
 
 
 class Refused(Exception):
-    """A decided no."""
+    """The server rejected the request; a retry cannot succeed."""
 
     def __init__(self, response: httpx.Response) -> None:
         super().__init__(
@@ -31,7 +31,7 @@ class Refused(Exception):
 
 
 class Replicas:
-    """All API replicas, as one client has them. It stays with one for as long as that answers."""
+    """The API replicas as one client uses them: it changes the replica only after a failure. The client closes it."""
 
     def __init__(self, urls: Sequence[str], witness: Witness, first: int) -> None:
         self._clients = [_client(url) for url in urls]
@@ -47,17 +47,17 @@ class Replicas:
         right: frozenset[int],
         **request: Any,  # noqa: ANN401 - httpx's own options
     ) -> httpx.Response:
-        """Until a replica gives an answer that is `right`. Raises `Refused`."""
-        began, waiting = _now(), _Waiting()
+        """Repeats the call until a replica responds with a status in `right`. Raises `Refused` for a rejection."""
+        began, backoff = _now(), _Backoff()
         while True:
             response = await self._try(kind, method, path, right, **request)
             if response is not None:
-                self._note(self._witness.operations, kind, began, right=response.status_code in right)
+                self._record(self._witness.operations, kind, began, right=response.status_code in right)
                 if response.status_code in right:
                     return response
                 raise Refused(response)
             self._turn += 1
-            await waiting.wait()
+            await backoff.wait()
 
     async def _try(
         self,
@@ -71,15 +71,18 @@ class Replicas:
         with contextlib.suppress(httpx.TransportError, TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
                 response = await self._client_now.request(method, path, **request)
-        self._note(
+        self._record(
             self._witness.calls, kind, began, right=response is not None and response.status_code in right
         )
-        self._check_not_ours(response)
+        self._check_no_internal_error(response)
         return None if response is None or response.status_code in _BUSY else response
 
     @contextlib.asynccontextmanager
     async def stream(self, answer: str, cursor: str | None) -> AsyncIterator[httpx.Response | None]:
-        """One try. None: it failed, and the next try goes to the next replica. Raises `Refused` for a decided no."""
+        """Yields the response of one try, or None if it failed: the next try goes to the next replica.
+
+        Raises `Refused` for a rejection.
+        """
         headers = {"last-event-id": cursor} if cursor else {}
         request = self._client_now.build_request("GET", f"/v1/answers/{answer}/stream", headers=headers)
         began, response = _now(), None
@@ -87,20 +90,20 @@ class Replicas:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 response = await self._client_now.send(request, stream=True)
         right = response is not None and response.status_code in {200, 204, 404}
-        self._note(self._witness.calls, "stream", began, right=right)
-        self._check_not_ours(response)
+        self._record(self._witness.calls, "stream", began, right=right)
+        self._check_no_internal_error(response)
         if response is None:
             self._turn += 1
             yield None
             return
         self._open.add(response)
         try:
-            yield await self._decided(response)
+            yield await self._check_status(response)
         finally:
             self._open.discard(response)
             await response.aclose()
 
-    async def _decided(self, response: httpx.Response) -> httpx.Response | None:
+    async def _check_status(self, response: httpx.Response) -> httpx.Response | None:
         if response.status_code in {200, 204}:
             return response
         self._turn += 1
@@ -110,16 +113,17 @@ class Replicas:
                 raise Refused(response)
         return None
 
-    def _check_not_ours(self, response: httpx.Response | None) -> None:
-        """A server that knows that something is away says so, and when to come again; 500 is a fault of its own."""
+    def _check_no_internal_error(self, response: httpx.Response | None) -> None:
+        """Reports a 500: an unavailable dependency must lead to 503 with `Retry-After`."""
         if response is not None and response.status_code == _OWN_FAULT:
-            self._witness.found("wrong", f"{response.request.method} {response.url.path}: {_OWN_FAULT}")
+            self._witness.add_finding("wrong", f"{response.request.method} {response.url.path}: {_OWN_FAULT}")
 
-    def move_on(self) -> None:
+    def use_next(self) -> None:
+        """Directs the next call to the next replica."""
         self._turn += 1
 
     def cut(self) -> int:
-        """As when the network goes: both ends of every open stream see a closed connection. How many there were."""
+        """Shuts down the connection of every open stream, as a network failure does. Returns their number."""
         for response in self._open:
             connection = response.extensions["network_stream"].get_extra_info("socket")
             with contextlib.suppress(OSError, AttributeError):
@@ -127,6 +131,7 @@ class Replicas:
         return len(self._open)
 
     async def close(self) -> None:
+        """Closes the connections to all replicas."""
         for client in self._clients:
             await client.aclose()
 
@@ -134,13 +139,13 @@ class Replicas:
     def _client_now(self) -> httpx.AsyncClient:
         return self._clients[self._turn % len(self._clients)]
 
-    def _note(self, where: list[Call], kind: CallKind, began: float, *, right: bool) -> None:
+    def _record(self, where: list[Call], kind: CallKind, began: float, *, right: bool) -> None:
         seconds = _now() - began
         where.append(Call(kind, began, seconds, right and seconds <= RIGHT_WITHIN_SECONDS))
 
 
-class _Waiting:
-    """Once at once, then longer and longer."""
+class _Backoff:
+    """Waits 0 seconds the first time, then doubles the time up to its limit."""
 
     def __init__(self) -> None:
         self._seconds = 0.0

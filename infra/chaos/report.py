@@ -1,11 +1,11 @@
-"""What came of a run, as tables for a person and as figures for a README."""
+"""The result of a run as tables."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from infra.chaos.checker import Checker, Folded
+from infra.chaos.checker import Checker, FoldedAnswer
 from infra.chaos.faults import Window
 from infra.chaos.schedule import Kind
 from infra.chaos.witness import Call, Finding, Witness
@@ -16,10 +16,12 @@ FINDINGS_SHOWN = 40
 
 
 class Report(Struct):
+    """The result of one run. `text` renders it."""
+
     seed: int
     seconds: float
     windows: list[Window]
-    ended_alone: list[str]
+    unexpected_exits: list[str]
     witness: Witness
     checker: Checker
 
@@ -28,7 +30,14 @@ class Report(Struct):
         return self.checker.findings
 
     def text(self) -> str:
-        parts = [self._faults(), self._answers(), self._availability(), self._ended_alone(), self._findings()]
+        """Returns the whole report as Markdown tables and lines."""
+        parts = [
+            self._faults(),
+            self._answers(),
+            self._availability(),
+            self._unexpected_exits(),
+            self._findings(),
+        ]
         return "\n\n".join(part for part in parts if part)
 
     def _faults(self) -> str:
@@ -51,47 +60,47 @@ class Report(Struct):
             ("resumes (with a cursor)", str(sum(one.resumes for one in seen))),
             ("snapshots", str(sum(one.snapshots for one in seen))),
             ("takeovers after a crash", str(sum(_crashes(one) for one in folded))),
-            ("handed over", str(sum(one.handed_over for one in folded))),
+            ("handovers", str(sum(one.handed_over for one in folded))),
             (
                 "longest silence of a reader",
                 f"{max((one.longest_silence_seconds for one in seen), default=0):.1f} s",
             ),
             *((kind, str(kinds[kind])) for kind in ("lost", "doubled", "wrong")),
         ]
-        return _table(("what", "count"), rows)
+        return _table(("event", "count"), rows)
 
     def _availability(self) -> str:
         names = [CALM, *(kind.value for kind in Kind)]
-        calls = by_window(self.witness.calls, self.windows)
-        operations = by_window(self.witness.operations, self.windows)
+        calls = group_by_window(self.witness.calls, self.windows)
+        operations = group_by_window(self.witness.operations, self.windows)
         rows = [_shares(name, calls.get(name, []), operations.get(name, [])) for name in names]
         rows.append(_shares("all", self.witness.calls, self.witness.operations))
         head = ("calls during", "calls", "right in 1.5 s", "POST", "GET", "stream", "with retries")
-        promised = f"Availability; {PROMISED:.1%} is what operators promise:\n\n"
+        promised = f"Availability (objective: {PROMISED:.1%}):\n\n"
         return promised + _table(head, rows) + self._failed_in_the_calm(calls.get(CALM, []))
 
     def _failed_in_the_calm(self, calm: Sequence[Call]) -> str:
         failed = [call for call in calm if not call.right]
         begun = [window.began for window in self.windows]
         caught = sum(any(one.began <= at <= one.began + one.seconds for at in begun) for one in failed)
-        return (
-            f"\n\nOf {len(failed)} calls that failed in the calm, {caught} were under way when a fault began."
-        )
+        return f"\n\n{len(failed)} calls failed in calm times; {caught} of them were in progress when a fault began."
 
-    def _ended_alone(self) -> str:
+    def _unexpected_exits(self) -> str:
         return (
-            "\n".join(["Processes that ended by themselves:", *self.ended_alone]) if self.ended_alone else ""
+            "\n".join(["Processes that ended by themselves:", *self.unexpected_exits])
+            if self.unexpected_exits
+            else ""
         )
 
     def _findings(self) -> str:
         if not self.findings:
-            return "Nothing lost, nothing doubled, nothing wrong."
+            return "No findings: nothing is lost, doubled or wrong."
         shown = [f"{finding.kind}: {finding.what}" for finding in self.findings[:FINDINGS_SHOWN]]
         return "\n".join([f"{len(self.findings)} findings:", *shown])
 
 
-def by_window(calls: Iterable[Call], windows: Sequence[Window]) -> dict[str, list[Call]]:
-    """A call belongs to the newest fault during whose window it began, and to the calm if there is none."""
+def group_by_window(calls: Iterable[Call], windows: Sequence[Window]) -> dict[str, list[Call]]:
+    """Groups calls by the kind of the newest fault in whose window they began, or as calm if there is none."""
     ordered = sorted(windows, key=lambda window: window.began, reverse=True)
     found: dict[str, list[Call]] = {}
     for call in calls:
@@ -109,7 +118,7 @@ def _share(calls: Sequence[Call]) -> str:
     return f"{sum(call.right for call in calls) / len(calls):.2%}" if calls else "-"
 
 
-def _crashes(folded: Folded) -> int:
+def _crashes(folded: FoldedAnswer) -> int:
     return max(0, folded.starts - 1 - folded.handed_over)
 
 

@@ -1,4 +1,4 @@
-"""`unspool chaos`: the stage is set, people chat, faults come, all is put right, and what is left is checked."""
+"""`unspool chaos`: starts a stage and clients, inflicts faults, waits for the clients, and checks the result."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from infra.chaos.fleet import temporary_data
 from infra.chaos.people import Person
 from infra.chaos.report import Report
 from infra.chaos.schedule import schedule
-from infra.chaos.stage import Stage, staged
+from infra.chaos.stage import Stage, open_stage
 from infra.chaos.witness import Witness
 from shared.log.event_log import EventLog
 from shared.logging import configure
@@ -22,12 +22,14 @@ from shared.settings import Settings
 
 FAULTS_A_MINUTE_MAX = 60
 FINISH_SECONDS = 120.0
-"""For clients to come to their ends after the last fault."""
+"""Time limit for clients to finish after the last fault."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
+    """The parameters of a run."""
+
     seconds: float
-    """Of faults; starting and checking come on top."""
+    """Duration of the faults, without the time to start and to check."""
     seed: int
     faults_max: int | None = None
     people: int = 10
@@ -37,7 +39,7 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 def main(minutes: float, seed: int | None, people: int, data: Path | None) -> int:
-    """Prints the report. Returns 1 if there is anything that must not be. `data`: kept, for who wants to look on."""
+    """Prints the report and returns the exit status: 1 if there are findings. `data`: a directory to keep, or None."""
     seed = secrets.randbelow(2**32) if seed is None else seed
     options = Options(seconds=minutes * 60, seed=seed, people=people)
     configure(Settings(log_level="error"), "chaos")
@@ -56,8 +58,8 @@ def _directory(data: Path | None) -> contextlib.AbstractContextManager[Path]:
 
 
 async def run(options: Options, directory: Path) -> Report:
-    """`directory` holds the data and logs of all processes; it is open to other users on its way (Postgres)."""
-    async with staged(
+    """Runs once and returns the report. `directory`: for all data and logs; other users must be able to enter it."""
+    async with open_stage(
         directory,
         apis=options.apis,
         generators=options.generators,
@@ -65,25 +67,25 @@ async def run(options: Options, directory: Path) -> Report:
     ) as stage:
         witness = Witness()
         faults = await _play(options, stage, witness)
-        checker = await _checked(stage, witness)
+        checker = await _check(stage, witness)
     return Report(
         seed=options.seed,
         seconds=options.seconds,
         windows=faults.windows,
-        ended_alone=faults.ended_alone,
+        unexpected_exits=faults.unexpected_exits,
         witness=witness,
         checker=checker,
     )
 
 
 async def _play(options: Options, stage: Stage, witness: Witness) -> Faults:
-    stopping = asyncio.Event()
+    stop = asyncio.Event()
     people = [
-        Person(f"{options.seed}-{number}", stage.fleet.urls, witness, stopping)
+        Person(f"{options.seed}-{number}", stage.fleet.urls, witness, stop)
         for number in range(options.people)
     ]
     faults = Faults(stage, witness, lambda: sum(person.cut() for person in people), options.ack_wait_seconds)
-    living = [asyncio.create_task(person.live()) for person in people]
+    tasks = [asyncio.create_task(person.run()) for person in people]
     try:
         clock = asyncio.get_running_loop().time
         plan = schedule(
@@ -94,24 +96,26 @@ async def _play(options: Options, stage: Stage, witness: Witness) -> Faults:
             ack_wait_seconds=options.ack_wait_seconds,
         )
         await faults.inflict(plan, until=clock() + options.seconds)
-        stopping.set()
-        await _finished(living, witness)
+        stop.set()
+        await _wait_for_clients(tasks, witness)
     finally:
-        for task in living:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(living)
+        await asyncio.wait(tasks)
     return faults
 
 
-async def _finished(living: list[asyncio.Task[None]], witness: Witness) -> None:
-    done, late = await asyncio.wait(living, timeout=FINISH_SECONDS)
+async def _wait_for_clients(tasks: list[asyncio.Task[None]], witness: Witness) -> None:
+    done, late = await asyncio.wait(tasks, timeout=FINISH_SECONDS)
     for task in done:
         task.result()
     if late:
-        witness.found("lost", f"{len(late)} clients still wait {FINISH_SECONDS:.0f} s after the last fault")
+        witness.add_finding(
+            "lost", f"{len(late)} clients have not finished {FINISH_SECONDS:.0f} s after the last fault"
+        )
 
 
-async def _checked(stage: Stage, witness: Witness) -> Checker:
+async def _check(stage: Stage, witness: Witness) -> Checker:
     log = await EventLog.connect(structs.replace(Settings(), nats_url=stage.nats.url), "unspool-chaos")
     try:
         checker = Checker(await gather(log, stage.postgres.url), witness)

@@ -1,4 +1,4 @@
-"""Which fault comes when, to whom and for how long: a function of a seed. Pure."""
+"""The schedule of faults, with their targets and durations, as a function of a seed. Pure."""
 
 import random
 from enum import StrEnum
@@ -6,13 +6,15 @@ from enum import StrEnum
 from msgspec import Struct
 
 LONGER_THAN_ACK_WAIT = 1.3, 2.0
-"""A generator is paused for so many times `ack_wait`: another takes over, and then the zombie wakes up."""
+"""The factor of `ack_wait` for which a generator is paused: another takes over before it resumes as a zombie."""
 CALM_SECONDS = 0.5, 3.0
 AT_ONCE = 0.15
-"""The share of faults that do not wait for the one before to be over."""
+"""The share of faults that do not wait for the end of the previous one."""
 
 
 class Kind(StrEnum):
+    """The kinds of faults."""
+
     GENERATOR_KILL = "generator kill -9"
     GENERATOR_TERM = "generator SIGTERM"
     GENERATOR_STOP = "generator SIGSTOP"
@@ -25,7 +27,7 @@ class Kind(StrEnum):
     CUT = "connections cut"
 
 
-# How long what was hit stays away. A SIGTERM is a deploy: the next process is started at once.
+# Seconds until the target is started or resumed. A SIGTERM is a deploy: the next process starts at once.
 _AWAY_SECONDS = {
     Kind.GENERATOR_KILL: (0.0, 3.0),
     Kind.GENERATOR_TERM: (0.0, 0.0),
@@ -41,7 +43,7 @@ _WEIGHTS = {kind: 3 if "generator" in kind else 2 for kind in Kind}
 
 
 class Fault(Struct, frozen=True):
-    """`after_seconds` of calm after the fault before it; with `at_once`, without waiting for that one's end."""
+    """One fault, `after_seconds` after the end of the previous one, or after its beginning with `at_once`."""
 
     kind: Kind
     target: int
@@ -51,8 +53,8 @@ class Fault(Struct, frozen=True):
 
 
 def schedule(seed: int, *, count: int, apis: int, generators: int, ack_wait_seconds: float) -> list[Fault]:
-    """Each kind comes once before any comes by chance, so that a short run has all of them."""
-    chance = random.Random(seed)  # noqa: S311 - to be foretold is the point
+    """Returns the faults of a seed. Every kind occurs once before any repeats, so that a short run has all kinds."""
+    chance = random.Random(seed)  # noqa: S311 - the seed reproduces the schedule
     kinds = list(Kind)
     chance.shuffle(kinds)
     weights = [_WEIGHTS[kind] for kind in Kind]

@@ -1,4 +1,4 @@
-"""What the run is played on: NATS, Postgres, API replicas and generators, all real, all of its own."""
+"""The stage of a run: its own NATS, Postgres, API replicas and generators as real processes."""
 
 import asyncio
 import contextlib
@@ -19,11 +19,13 @@ kind = "demo"
 prefill = false
 """
 POLL_SECONDS = 0.1
-SETTLED_SECONDS = 60.0
+READY_SECONDS = 60.0
 
 
 @dataclass
 class Stage:
+    """The processes of a run. `open_stage` owns them."""
+
     nats: ServerProcess
     postgres: ServerProcess
     fleet: Fleet
@@ -32,18 +34,18 @@ class Stage:
     def services(self) -> list[Process]:
         return [*self.fleet.apis, *self.fleet.generators]
 
-    async def settled(self) -> None:
-        """Until every replica says that all is well, its history too. Raises `TimeoutError`."""
+    async def wait_until_ready(self) -> None:
+        """Returns when every replica and its history report `ok`. Raises `TimeoutError` after `READY_SECONDS`."""
         async with (
-            asyncio.timeout(SETTLED_SECONDS),
+            asyncio.timeout(READY_SECONDS),
             httpx.AsyncClient(trust_env=False, timeout=2.0) as client,
         ):
             for url in self.fleet.urls:
-                while not await _all_is_well(client, url):  # noqa: ASYNC110 - another process gives no signal
+                while not await _is_ready(client, url):  # noqa: ASYNC110 - another process gives no signal
                     await asyncio.sleep(POLL_SECONDS)
 
 
-async def _all_is_well(client: httpx.AsyncClient, url: str) -> bool:
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
     try:
         return bool((await client.get(f"{url}/readyz")).json()["status"] == "ok")
     except (httpx.TransportError, ValueError, KeyError):
@@ -51,10 +53,10 @@ async def _all_is_well(client: httpx.AsyncClient, url: str) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def staged(
+async def open_stage(
     directory: Path, *, apis: int, generators: int, ack_wait_seconds: float
 ) -> AsyncIterator[Stage]:
-    """`directory` holds all data and logs."""
+    """Starts all processes, yields the stage, and stops them. `directory`: for all data and logs."""
     config = directory / "chaos.toml"
     config.write_text(CONFIGURATION)
     async with NatsProcess(directory) as nats, PostgresProcess(directory) as postgres:

@@ -1,4 +1,4 @@
-"""What clients did and saw, as they saw it: the evidence against which the checker holds log and database."""
+"""Records of the clients: their requests and the events they received, for the checker."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -7,11 +7,11 @@ from msgspec import Struct
 
 CallKind = Literal["POST", "GET", "stream"]
 RIGHT_WITHIN_SECONDS = 1.5
-"""A call that takes longer counts as failed, whatever it says then."""
+"""A call that takes longer counts as failed."""
 
 
 class Call(Struct, frozen=True):
-    """One try of one call. `right`: the answer that the contract owes, in time."""
+    """One try of one call. `right`: the response satisfies the contract and arrived in time."""
 
     kind: CallKind
     began: float
@@ -20,7 +20,7 @@ class Call(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """A question that was posted, and the answer that a `202` promised."""
+    """A posted message and the answer that its `202` named."""
 
     chat: str
     answer: str
@@ -31,7 +31,7 @@ class Asked(Struct, frozen=True):
 
 @dataclass
 class Seen:
-    """What one reader of one answer had at its end."""
+    """The state of one reader of one answer."""
 
     answer: str
     text: str = ""
@@ -45,11 +45,11 @@ class Seen:
     resets: int = 0
     longest_silence_seconds: float = 0.0
     gone: bool = False
-    """Its chat was deleted while it read."""
+    """True if the chat was deleted while it read."""
 
 
 class Finding(Struct, frozen=True):
-    """Something that must not be."""
+    """A violation."""
 
     kind: Literal["lost", "doubled", "wrong"]
     what: str
@@ -57,21 +57,21 @@ class Finding(Struct, frozen=True):
 
 @dataclass
 class Witness:
-    """Of all clients of a run."""
+    """The records of all clients of a run, which they share."""
 
     asked: dict[str, Asked] = field(default_factory=dict)
-    """By answer: all that got a `202`."""
+    """Requests that received a `202`, by answer."""
     attempted: set[str] = field(default_factory=set)
     """Answers whose ids were sent, accepted or not."""
     deleted: set[str] = field(default_factory=set)
-    """Chats whose deletion was asked for."""
+    """Chats whose deletion was requested."""
     gone: set[str] = field(default_factory=set)
-    """Chats whose deletion was answered with `204`."""
+    """Chats whose deletion was confirmed with `204`."""
     seen: list[Seen] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     operations: list[Call] = field(default_factory=list)
-    """Calls as a client's user sees them: with all tries, on all replicas."""
+    """Calls including all their retries on all replicas."""
     findings: list[Finding] = field(default_factory=list)
 
-    def found(self, kind: Literal["lost", "doubled", "wrong"], what: str) -> None:
+    def add_finding(self, kind: Literal["lost", "doubled", "wrong"], what: str) -> None:
         self.findings.append(Finding(kind, what))

@@ -48,7 +48,7 @@ async def test_an_outage_of_nats_is_a_pause_for_running_answers_and_503_for_new_
     await read_meanwhile(fleet, ended)
     await own_nats.start()
     for number in range(len(fleet.apis)):
-        await fleet.ready(number)
+        await fleet.wait_until_ready(number)
     await asyncio.gather(*reading)
     for model, follower in zip(MODELS, followers, strict=True):
         assert follower.text == text_of(model)

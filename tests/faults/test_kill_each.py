@@ -58,13 +58,13 @@ async def read_to_the_end(system: System, reader: Reader, answer: str) -> None:
         while reader.done is None:
             turn += 1
             number = turn % len(system.apis)
-            if not system.apis[number].running:
+            if not system.apis[number].is_running:
                 continue
             async with system.client(number) as client:
                 try:
                     await reader.read(client, answer)
                 except AssertionError:  # not ready: a client gets 503 and comes again
-                    await system.ready(number)
+                    await system.wait_until_ready(number)
     assert [event for event, _ in reader.events].count("done") == 1
 
 
@@ -134,7 +134,7 @@ async def test_kill_of_postgres_does_not_disturb_the_answer_and_history_catches_
     await read_to_the_end(fragile, reader, asked["answer"])
     assert reader.text == whole_text()
     await postgres_of_its_own.start()
-    await fragile.ready(1)
+    await fragile.wait_until_ready(1)
     async with asyncio.timeout(30):
         while True:
             async with fragile.client(1) as client:
@@ -158,6 +158,6 @@ async def test_all_of_them_one_after_the_other(
     await nats_of_its_own.start()
     await postgres_of_its_own.kill9()
     await postgres_of_its_own.start()
-    await fragile.ready(0)
+    await fragile.wait_until_ready(0)
     await read_to_the_end(fragile, reader, asked["answer"])
     assert reader.text == whole_text()

@@ -183,7 +183,7 @@ async def rebuild(nats_url: str, database: str) -> None:
 
 async def check_history(fleet: System, followers: list[Follower]) -> None:
     for number in range(len(fleet.apis)):
-        await fleet.ready(number)
+        await fleet.wait_until_ready(number)
     for follower in followers:
         chat = follower.answer.partition("_")[0]
         for number in range(len(fleet.apis)):
@@ -216,7 +216,7 @@ async def test_a_question_that_was_lost_while_it_was_answered_can_be_asked_again
         assert await events_of(log, lost.answer) == []
     await rebuild(own_nats.url, database)
     for number in range(len(fleet.apis)):
-        await fleet.ready(number)
+        await fleet.wait_until_ready(number)
     again = Follower(lost.answer)
     await ask_again(fleet, lost.answer, LONGER)
     assert (await again.follow(fleet)).text == text_of(LONGER)

@@ -41,7 +41,7 @@ async def test_a_rolling_restart_of_generators_loses_nothing(fleet: System, own_
     for number, generator in enumerate(fleet.generators):
         assert await generator.terminate() == 0
         await generator.start()
-        await fleet.generator_ready(number)
+        await fleet.wait_until_generator_ready(number)
     await asyncio.gather(*reading)
     check_texts(followers)
     longest = max(follower.longest_pause_seconds for follower in followers)
@@ -57,7 +57,7 @@ async def test_a_rolling_restart_of_apis_moves_readers_and_loses_nothing(fleet: 
     for number, api in enumerate(fleet.apis):
         await api.terminate()
         await api.start()
-        await fleet.ready(number)
+        await fleet.wait_until_ready(number)
     await asyncio.gather(*reading)
     check_texts(followers)
     longest = max(follower.longest_pause_seconds for follower in followers)

@@ -30,7 +30,7 @@ _READY_SECONDS = 30
 
 
 class Guarded(System):
-    async def ready(self, number: int = 0) -> None:
+    async def wait_until_ready(self, number: int = 0) -> None:
         """Without a key there is nothing but this to ask."""
         async with httpx.AsyncClient(base_url=self.urls[number]) as client, asyncio.timeout(_READY_SECONDS):
             while not await _is_ready(client):
@@ -91,7 +91,7 @@ async def test_the_key_closes_a_generators_metrics_and_opens_them_too(
 ) -> None:
     made = System(nats_url, postgres_url, data_directory, apis=0, api_key=KEY)
     async with made, httpx.AsyncClient(base_url=made.generator_urls[0]) as http:
-        await made.generator_ready(0)
+        await made.wait_until_generator_ready(0)
         assert (await http.get("/metrics")).status_code == 401
         assert (await http.get("/livez")).status_code == 200
         assert (await Scrape.of(made.generator_urls[0], KEY)).series()

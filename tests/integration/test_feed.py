@@ -77,7 +77,7 @@ async def test_a_feed_of_one_chat_has_its_events_only_and_an_old_cursor_is_read_
 
 
 async def late_ready(system: System) -> None:
-    await system.ready()
+    await system.wait_until_ready()
 
 
 async def test_what_is_no_cursor_is_400_and_anothers_chat_404(system: System) -> None:
