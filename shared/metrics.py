@@ -1,7 +1,7 @@
-"""What is measured of the log in every process, measures that are cheap enough for each token, and who may see them.
+"""Metrics of the log in every process, metrics that are cheap enough for every token, and access to `/metrics`.
 
-The library's own counters take a lock at every step: a microsecond, and four for a histogram. What passes once per
-token is counted in plain numbers of the loop's one thread, and put into form only when somebody scrapes.
+The counters of prometheus_client take a lock at every step: a microsecond, and four for a histogram. Events that
+occur once per token are counted in plain numbers by the loop's thread, and converted at a scrape.
 """
 
 import hmac
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class Tally(Collector):
-    """A counter without labels. `count` is added to where things happen, by the loop's thread alone."""
+    """A counter without labels. Only the loop's thread adds to `count`. It lives as long as the process."""
 
     def __init__(self, name: str, documentation: str) -> None:
         self.count = 0
@@ -35,7 +35,7 @@ class Tally(Collector):
 
 
 class Latencies(Collector):
-    """A histogram of seconds with one label, of which there are few values."""
+    """A histogram of seconds with one label that has few values. It lives as long as the process."""
 
     def __init__(self, name: str, documentation: str, label: str, bounds: Iterable[float]) -> None:
         self._bounds = tuple(bounds)
@@ -46,6 +46,7 @@ class Latencies(Collector):
         REGISTRY.register(self)
 
     def observe(self, value: str, seconds: float) -> None:
+        """Adds one observation for this value of the label."""
         counts = self._counts.get(value)
         if counts is None:
             counts = self._counts[value] = [0] * (len(self._bounds) + 1)
@@ -64,31 +65,33 @@ class Latencies(Collector):
 
 _APPENDS = Latencies(
     "unspool_append_seconds",
-    "From an append to the log's word on it, stored or not.",
+    "Seconds from an append to the log's response, successful or not.",
     "stream",
     (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5),
 )
 _NOT_STORED = Counter(
     "unspool_appends_not_stored",
-    "Appends that the log refused (conflict, full) or did not answer (unavailable).",
+    "Appends that the log rejected (conflict, full) or did not acknowledge (unavailable).",
     ["stream", "reason"],
 )
-LOG_CONNECTED = Gauge("unspool_log_connected", "1 while this process has both its connections to the log.")
+LOG_CONNECTED = Gauge(
+    "unspool_log_connected", "1 while both connections of this process to the log are open."
+)
 _REASONS: dict[type[Exception], str] = {
     SequenceConflict: "conflict",
     LogFull: "full",
     LogUnavailable: "unavailable",
 }
-for _stream in ("chats", "tokens"):  # there from the start: a rate needs a zero to rise from
+for _stream in ("chats", "tokens"):  # Create the series at 0, so that `rate` sees the first increment.
     for _reason in _REASONS.values():
         _NOT_STORED.labels(_stream, _reason)
 
 
 def append(publish: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """For a method whose first argument is a subject; its stream is told by the subject's first part."""
+    """Measures a method whose first argument is a subject; the subject determines the stream's label."""
 
     @wraps(publish)
-    async def measured(*args: P.args, **named: P.kwargs) -> R:
+    async def publish_measured(*args: P.args, **named: P.kwargs) -> R:
         stream = str(args[1]).partition(".")[0]
         began = time.perf_counter()
         try:
@@ -99,13 +102,13 @@ def append(publish: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any
         finally:
             _APPENDS.observe(stream, time.perf_counter() - began)
 
-    return measured
+    return publish_measured
 
 
 def may_scrape(settings: Settings, authorization: str) -> bool:
-    """Numbers tell no content, but how much is asked of whom. So where there is a key, a scraper needs one too:
+    """Returns True if no key is set, or if the request carries `metrics_key` or `api_key` as a bearer token.
 
-    `metrics_key`, which opens nothing else, or the API's own.
+    Metrics contain no content, but they reveal the usage of models.
     """
     keys = [key for key in (settings.metrics_key, settings.api_key) if key]
     scheme, _, given = authorization.partition(" ")

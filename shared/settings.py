@@ -1,7 +1,7 @@
-"""All that can be set, each bound with its unit in its name, and where it is read from.
+"""All settings and their sources. The name of a limit ends with its unit.
 
 A value comes from the environment (`UNSPOOL_` and the field's name in capitals), else from
-`unspool.toml`, else it is the default below. Keys of providers come from the environment only.
+`unspool.toml`, else from the default below. Keys of providers come from the environment only.
 """
 
 import os
@@ -17,139 +17,139 @@ from shared.domain.errors import ConfigurationError
 
 ENV_PREFIX = "UNSPOOL_"
 CONFIG_VARIABLE = "UNSPOOL_CONFIG"
-"""Names the settings file, where no option does."""
+"""The environment variable with the path of the settings file, if no option names one."""
 ProviderKind = Literal["openai", "anthropic", "ollama", "demo"]
 
 
 class ProviderSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One `[providers.NAME]` table. A model is then called `NAME/model`."""
+    """One `[providers.NAME]` table. Its models are named `NAME/model`."""
 
     kind: ProviderKind
     base_url: str = ""
     api_key_env: str = ""
     """The *name* of the environment variable that holds the key: keys are never written to files."""
     models: tuple[str, ...] = ()
-    """Models to offer. Empty: the provider is asked for its list."""
+    """Models to offer. Empty: read the list from the provider."""
     prefill: bool | None = None
-    """Whether the provider can go on with a text that it is given. Unset: what is usual for the kind."""
+    """True if the provider can continue a given text. Unset: the default of the kind."""
     context_tokens: int = 32_768
-    """The model's window; a longer chat is trimmed to it."""
+    """The model's context window in tokens. A longer chat is trimmed to it."""
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The settings of every process. One file, one set of names; each process reads what it needs."""
+    """The settings of all processes. Each process uses the fields that it needs."""
 
-    # where things are
+    # addresses
     nats_url: str = "nats://127.0.0.1:4222"
     nats_ca: str = ""
-    """A file with the authority that certifies NATS, with `tls://` URLs. Unset: those that the system trusts."""
+    """The path of a CA certificate for NATS with `tls://` URLs. Unset: the CAs that the system trusts."""
     postgres_url: str = "postgresql://127.0.0.1:5432/unspool"
     host: str = "127.0.0.1"
     port: int = 8000
     generator_port: int = 0
     """The generator's health and metrics port; 0 for none."""
     projector_port: int = 0
-    """Likewise of `unspool projector`."""
+    """The health and metrics port of `unspool projector`; 0 for none."""
 
-    # who may come in
+    # access
     api_key: str = ""
     metrics_key: str = ""
-    """Opens `/metrics` and nothing else, for a scraper. Where no key at all is set, `/metrics` is open."""
+    """A key for `/metrics` only. Without any key, `/metrics` is open."""
     owner: str = "local"
-    """The owner of all chats while there is one user only."""
+    """The owner of all chats. There is one user only."""
 
     # the log
     log_connect_seconds: float = 10.0
-    """How long the first contact may take; after it, a process reconnects for ever."""
+    """Time limit of the first connection. Afterwards a process reconnects without a limit."""
     log_timeout_seconds: float = 2.0
-    """How long one call to the log may take before it is tried again."""
+    """Timeout of one call to the log, which is then retried."""
     api_append_patience_seconds: float = 5.0
-    """How long a command waits for the log before its caller gets 503."""
+    """Time that a command waits for the log before it responds 503."""
     worker_append_patience_seconds: float = 600.0
-    """How long a worker keeps an answer in memory while the log is away."""
+    """Time that a worker keeps an answer in memory while the log is unavailable."""
     stream_replicas: int = 1
     tokens_max_age_seconds: int = 24 * 3600
     tokens_max_bytes: int = 4 * 1024**3
-    """NATS keeps this much of the disk reserved, and refuses to start the stream where there is less."""
+    """NATS reserves this much disk space, and does not create the stream if there is less."""
     log_duplicate_window_seconds: int = 120
     command_retries_max: int = 8
-    """How often a command is decided again when others write to the same chat."""
+    """Number of retries of a command after a sequence conflict in its chat."""
 
-    # limits of what comes in
+    # limits of requests
     body_max_bytes: int = 1024 * 1024
     message_max_chars: int = 200_000
     metadata_max_bytes: int = 16 * 1024
     params_max_bytes: int = 256 * 1024
-    """Parameters may hold the descriptions of many tools."""
+    """Limit of `params`, which may contain the descriptions of many tools."""
     title_max_chars: int = 500
     chat_messages_max: int = 10_000
-    """Messages and answers that one chat may hold."""
+    """Limit of messages and answers together in one chat."""
 
     # workers
     ack_wait_seconds: float = 3.0
-    """After this silence of a worker its answers are given to another."""
+    """Time without a heartbeat after which NATS redelivers a worker's requests to another worker."""
     heartbeat_seconds: float = 1.0
     answers_in_flight_max: int = 200
-    """Answers that one generator process makes at a time."""
+    """Limit of concurrent answers in one generator process."""
     ack_pending_max: int = 50_000
-    """Answers that all generators together make at a time."""
+    """Limit of concurrent answers in all generators together."""
     answer_max_bytes: int = 1024 * 1024
     token_event_max_bytes: int = 64 * 1024
     attempts_max: int = 3
     drain_seconds: float = 0.0
-    """How long an API that was told to stop is red at /readyz before it closes: what a load balancer needs to see it."""
+    """Time from SIGTERM, when /readyz of an API turns 503, to its shutdown, so that a load balancer notices."""
     shutdown_seconds: float = 2.0
-    """How long a process may take to stop in good order."""
+    """Time limit for a clean stop of a process."""
     question_timeout_seconds: float = 0.5
-    """How long a worker is given to say that it still has an answer."""
+    """Timeout of a request to a worker about whether it still generates an answer."""
 
     # providers
     provider_connect_seconds: float = 10.0
     provider_idle_seconds: float = 120.0
-    """Silence, in bytes, after which a provider's stream counts as broken. There is no total deadline."""
+    """Time without any bytes after which a provider's stream counts as interrupted. There is no total timeout."""
     provider_retries_max: int = 4
     provider_backoff_seconds: float = 0.5
     provider_backoff_max_seconds: float = 20.0
     catalogue_refresh_seconds: float = 60.0
     default_model: str = ""
     output_tokens_max: int = 4096
-    """What is kept free of the model's window for the answer, and Anthropic's obligatory bound."""
+    """Tokens of the context window that are reserved for the answer, and the default of Anthropic's `max_tokens`."""
 
     # readers
     hot_log_max_bytes: int = 256 * 1024**2
     follower_overlap_seconds: float = 30.0
-    """How far before its own start a follower begins to read."""
+    """Time before its own start from which a follower reads the stream."""
     follower_heartbeat_seconds: float = 1.0
     facts_held_max: int = 100_000
-    """Facts that the follower keeps ahead of the read model."""
+    """Limit of facts in memory that the read model does not have yet."""
     feed_items_max: int = 10_000
-    """Events of the feed of facts that an API process holds; older ones are read from the log."""
+    """Limit of feed events in memory; older ones are read from the log."""
     chat_states_max: int = 10_000
     keep_alive_seconds: float = 15.0
     client_retry_milliseconds: int = 1000
     cold_answers_max: int = 50
-    """Answers not in the hot log that are read in one scan of the stream; one scan at a time."""
+    """Limit of answers that one scan of the stream reads if they are not in the hot log. Scans run one at a time."""
     cold_read_seconds: float = 20.0
     done_wait_seconds: float = 2.0
-    """How long `done` waits for tokens that are in the log but have not come yet."""
+    """Time that `done` waits for tokens that are in the log but not received yet."""
     streams_max: int = 10_000
-    """Open answer streams in one API process."""
+    """Limit of open answer streams in one API process."""
 
     # read models
     postgres_pool_max: int = 10
     postgres_timeout_seconds: float = 5.0
     projector: bool = True
-    """Whether the API process also runs the projector."""
+    """True if API processes also run the projector."""
     projector_batch_max: int = 500
     projector_idle_seconds: float = 1.0
-    """How often an idle projector checks that the log is still the one that it folded."""
+    """Interval at which an idle projector checks that the log was not replaced."""
     orphan_check_seconds: float = 10.0
-    """How often it is looked for answers whose request is settled or gone, but which have no end."""
+    """Interval of the search for orphans: answers without an end whose request is acknowledged or lost."""
     orphans_max: int = 100
-    """How many of them are ended in one go."""
+    """Limit of orphans that one search ends."""
     projector_retry_seconds: float = 0.5
     read_after_seconds: float = 2.0
-    """How long `?after=` waits for the read model."""
+    """Time that a read with `?after=` waits for the read model."""
     rebuild_swap_lag_max: int = 1000
     page_max: int = 200
 
@@ -167,11 +167,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Raises `ConfigurationError` with one line that names the file or variable and what is wrong with it."""
+    """Returns the settings. Raises `ConfigurationError` with one line that names the file or field and the problem."""
     environ = os.environ if environ is None else environ
     if config is None and environ.get(CONFIG_VARIABLE):
         config = Path(environ[CONFIG_VARIABLE])
-    values = _from_file(config) | _from_environment(environ)
+    values = _read_file(config) | _read_environment(environ)
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -180,7 +180,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -
     return settings
 
 
-def _from_file(config: Path | None) -> dict[str, Any]:
+def _read_file(config: Path | None) -> dict[str, Any]:
     path = config or Path("unspool.toml")
     if config is None and not path.exists():
         return {}
@@ -192,7 +192,7 @@ def _from_file(config: Path | None) -> dict[str, Any]:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from error
 
 
-def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+def _read_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     fields = {ENV_PREFIX + name.upper(): name for name in Settings.__struct_fields__ if name != "providers"}
     return {fields[key]: value for key, value in environ.items() if key in fields and value != ""}
 
@@ -206,4 +206,4 @@ def _check(settings: Settings) -> None:
             raise ConfigurationError(f"settings: {name} must be more than 0, not {value}")
     for name in settings.providers:
         if not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigurationError(f"settings: provider name {name!r}: letters, digits, - and _ only")
+            raise ConfigurationError(f"settings: provider name {name!r}: use only letters, digits, - and _")

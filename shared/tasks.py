@@ -1,4 +1,4 @@
-"""Ending tasks for certain."""
+"""Cancels tasks reliably."""
 
 import asyncio
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 _AGAIN_SECONDS = 0.1
 
 
-async def cancelled(*tasks: asyncio.Task[Any]) -> None:
-    """Cancels, again and again, until all have ended: `wait_for` before Python 3.12 can swallow a cancellation."""
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
+    """Cancels the tasks repeatedly until all have ended: `wait_for` before Python 3.12 can swallow a cancellation."""
     left = {task for task in tasks if not task.done()}
     while left:
         for task in left:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import uvicorn
 
-from services.api.app import make_app, running
+from services.api.app import make_app, open_context
 from services.api.http.dependencies import Context
 from services.api.http.http_protocol import HttpProtocol
 from shared.domain.errors import ConfigurationError, UnspoolError
@@ -24,15 +24,15 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Server(uvicorn.Server):
-    """On a signal, open streams break off first: they would otherwise keep the process for as long as they last."""
+    """A uvicorn server that breaks off open streams before its shutdown: they would delay it until they end."""
 
-    def __init__(self, config: uvicorn.Config, here: Context) -> None:
+    def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
-        self._here = here
+        self._here = context
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn's own would raise the signal once more at the end, and what is to be closed after it never would be."""
+        """Handles signals without raising them again afterwards, as uvicorn does: the process still has to close."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -51,13 +51,13 @@ class Server(uvicorn.Server):
 
 
 def main(settings: Settings) -> int:
-    """Runs until SIGTERM or SIGINT. Returns an exit status; what is wrong at the start is one line."""
+    """Runs until SIGTERM or SIGINT and returns the exit status. Prints a single line if the start fails."""
     configure(settings, "api")
     try:
         _check_reach(settings)
         return _loop_run(settings)
     except UnspoolError as error:
-        print(f"unspool api: {error}", file=sys.stderr)  # noqa: T201 - before and beside the log: for the person who starts it
+        print(f"unspool api: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
         return 1
 
 
@@ -85,9 +85,9 @@ async def _serve(settings: Settings) -> int:
             server.should_exit = True
 
     listening = _listen(settings)
-    async with running(settings, failed) as here:
+    async with open_context(settings, failed) as context:
         config = uvicorn.Config(
-            make_app(settings, here),
+            make_app(settings, context),
             http=HttpProtocol,
             lifespan="off",
             log_config=None,
@@ -95,7 +95,7 @@ async def _serve(settings: Settings) -> int:
             timeout_keep_alive=75,
             timeout_graceful_shutdown=max(1, round(settings.shutdown_seconds)),
         )
-        server = Server(config, here)
+        server = Server(config, context)
         log.info("listening", host=settings.host, port=settings.port)
         await server.serve(sockets=[listening])
     return 1 if failures else 0
@@ -114,7 +114,7 @@ def _listen(settings: Settings) -> socket.socket:
 def _check_reach(settings: Settings) -> None:
     if settings.host not in _LOOPBACK and not settings.api_key:
         raise ConfigurationError(
-            f"bound to {settings.host}, which others can reach, it needs an API key: set UNSPOOL_API_KEY"
+            f"host {settings.host} is reachable from other machines: set UNSPOOL_API_KEY, or bind to 127.0.0.1"
         )
 
 

@@ -1,4 +1,4 @@
-"""The API process: its parts, put together, started and stopped in order."""
+"""The API process: creates its parts, and starts and stops them in order."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
 from services.api.read_model.projector import Projector
 from services.api.read_model.queries import Reads
 from services.api.read_model.rebuild import renewal
-from services.api.readings import Readings
+from services.api.scrape_gauges import ScrapeGauges
 from services.api.streaming.answer_times import AnswerTimes
 from services.api.streaming.feed import Feed
 from services.api.streaming.hot_log import HotLog
@@ -43,13 +43,13 @@ from shared.log.follower import Follower
 from shared.log.protocol import Stored
 from shared.logging import logger
 from shared.settings import Settings
-from shared.tasks import cancelled
+from shared.tasks import cancel_and_wait
 
 log = logger(__name__)
 
 
-def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
-    """The routes. Without `here` they can be described (OpenAPI), not called."""
+def make_app(settings: Settings, context: Context | None = None) -> FastAPI:
+    """Returns the app with all routes. Without `context` only the OpenAPI document works."""
     app = FastAPI(
         title="Unspool",
         version="0.1.0",
@@ -58,22 +58,23 @@ def make_app(settings: Settings, here: Context | None = None) -> FastAPI:
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
-    app.state.context = here
+    app.state.context = context
     problems.install(app)
     document.install(app, settings)
     swagger_ui.install(app)
     for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)
-    app.add_middleware(RequestMetrics)  # the outermost: it sees what the others refuse
+    app.add_middleware(RequestMetrics)  # the outermost: it counts what others reject
     return app
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterator[Context]:
-    """Everything behind the routes. Starts without Postgres; without the log it raises `LogUnavailable`.
+async def open_context(settings: Settings, failed: Callable[[], None]) -> AsyncIterator[Context]:
+    """Starts all parts behind the routes, yields them, and stops them. Starts also without Postgres.
 
-    `failed` is called when a part that is to run for ever has ended: the process is then to be replaced.
+    Raises `LogUnavailable` if the log cannot be reached. Calls `failed` when a background part ends: the process
+    must then be replaced.
     """
     event_log = await EventLog.connect(settings, "unspool-api")
     pool = make_pool(settings)
@@ -85,27 +86,27 @@ async def running(settings: Settings, failed: Callable[[], None]) -> AsyncIterat
         ):  # Postgres may come later: then the projector makes the tables
             async with pool.acquire() as connection:
                 await migrate(connection)
-        here = _context(settings, event_log, pool)
+        context = _context(settings, event_log, pool)
         parts = [
-            here.facts_follower.run(),
-            here.tokens_follower.run(),
-            here.hot_log.fill(),
-            here.leftovers.run(),
+            context.facts_follower.run(),
+            context.tokens_follower.run(),
+            context.hot_log.fill(),
+            context.leftovers.run(),
         ]
-        if here.projector is not None:
-            parts.append(here.projector.run())
-            parts.append(Orphans(event_log, here.reads, here.projector, settings).run())
-        tasks = [asyncio.create_task(_for_ever(part, failed)) for part in parts]
+        if context.projector is not None:
+            parts.append(context.projector.run())
+            parts.append(Orphans(event_log, context.reads, context.projector, settings).run())
+        tasks = [asyncio.create_task(_run_part(part, failed)) for part in parts]
         try:
-            yield here
+            yield context
         finally:
-            await cancelled(*tasks)
+            await cancel_and_wait(*tasks)
     finally:
         pool.terminate()
         await event_log.close()
 
 
-async def _for_ever(part: Coroutine[Any, Any, None], failed: Callable[[], None]) -> None:
+async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None]) -> None:
     try:
         await part
     except Exception:
@@ -176,7 +177,7 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         facts_follower=facts_follower,
         tokens_follower=tokens_follower,
         projector=projector,
-        readings=Readings(
+        scrape_gauges=ScrapeGauges(
             settings,
             log_=event_log,
             reads=reads,

@@ -1,4 +1,4 @@
-"""The projector as a process of its own: `unspool projector`. Then the API processes run with `UNSPOOL_PROJECTOR=false`."""
+"""The projector as a separate process: `unspool projector`. API processes then run with `UNSPOOL_PROJECTOR=false`."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ from shared.logging import configure
 from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings
 
-# Of this process. The API's own would all stand at 0 here, and be taken for readings.
+# Only these series: the metrics of the API would be 0 in this process and look like real values.
 _SERIES = ("unspool_projector_state", "unspool_log_connected")
 
 
 def main(settings: Settings) -> int:
-    """Runs until SIGTERM or SIGINT."""
+    """Runs until SIGTERM or SIGINT and returns the exit status. Prints a single line if the start fails."""
     configure(settings, "projector")
     try:
         with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
@@ -57,7 +57,7 @@ def _health_port(projector: Projector, event_log: EventLog, settings: Settings) 
         return projector.reason or ("" if event_log.connected else "the log is not connected")
 
     def measure() -> None:
-        metrics.projector_is(projector.state)
+        metrics.set_projector_state(projector.state)
         LOG_CONNECTED.set(event_log.connected)
 
     return HealthPort(

@@ -1,4 +1,4 @@
-"""What a generator tells of itself. Labels are few and bounded: providers as configured, never a client's words."""
+"""Metrics of a generator process. Labels are few and bounded: configured providers, never values from clients."""
 
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
@@ -14,30 +14,36 @@ T = TypeVar("T")
 
 ANSWERS = Counter(
     "unspool_answers",
-    "Answers whose end is in the log, by outcome; code says why one failed.",
+    "Answers whose end is stored in the log, by outcome. code: the reason of a failure.",
     ["provider", "outcome", "code"],
 )
 ATTEMPTS = Counter("unspool_attempts", "Calls of a provider for an answer.", ["provider"])
 ATTEMPTS_PER_ANSWER = Histogram(
-    "unspool_answer_attempts", "Attempts that an answer took to its end.", buckets=(1, 2, 3, 5, 10)
+    "unspool_answer_attempts", "Attempts per ended answer.", buckets=(1, 2, 3, 5, 10)
 )
 PROVIDER_ERRORS = Counter(
-    "unspool_provider_errors", "Attempts that a provider's error ended.", ["provider", "kind"]
+    "unspool_provider_errors", "Attempts that ended with an error of the provider.", ["provider", "kind"]
 )
 PROVIDER_RETRIES = Counter(
-    "unspool_provider_retries", "Calls again to a provider that was busy or away.", ["provider"]
+    "unspool_provider_retries",
+    "Retries of calls to a provider that was overloaded or unreachable.",
+    ["provider"],
 )
 TOKENS = Counter(
-    "unspool_tokens", "Tokens of ended answers, as their provider counts them.", ["provider", "direction"]
+    "unspool_tokens", "Tokens of ended answers, by the count of the provider.", ["provider", "direction"]
 )
 TAKEOVERS = Counter(
-    "unspool_takeovers", "Answers gone on with that another worker had begun: it crashed, or left.", ["from"]
+    "unspool_takeovers",
+    "Answers continued after another worker crashed, handed over or ended them.",
+    ["from"],
 )
-HANDED_OVER = Counter("unspool_handed_over", "Answers given back by this worker, which was told to stop.")
-FENCED = Counter("unspool_fenced", "Answers that another worker had taken over from this one.")
-CRASHES = Counter("unspool_generation_crashes", "Requests at which this code itself failed.")
-IN_FLIGHT = Gauge("unspool_answers_in_flight", "Answers that this worker makes now.")
-ROOM = Gauge("unspool_answers_in_flight_max", "Answers that this worker makes at most.")
+HANDED_OVER = Counter("unspool_handed_over", "Answers that this worker handed over at its shutdown.")
+FENCED = Counter("unspool_fenced", "Answers that this worker gave up because another worker took them over.")
+CRASHES = Counter(
+    "unspool_generation_crashes", "Requests that failed with an internal error of the generator."
+)
+IN_FLIGHT = Gauge("unspool_answers_in_flight", "Answers that this worker generates now.")
+ROOM = Gauge("unspool_answers_in_flight_max", "Limit of answers that this worker generates at a time.")
 
 _OTHER = "other"
 _OUTCOMES: tuple[Outcome, ...] = ("completed", "cancelled", "failed")

@@ -9,7 +9,7 @@ from services.generator.writer import AnswerWriter, Pending, size_of
 from shared.domain.errors import ProviderInterrupted
 from shared.domain.subjects import Index
 from shared.settings import Settings
-from shared.tasks import cancelled
+from shared.tasks import cancel_and_wait
 
 
 class Copy:
@@ -46,7 +46,7 @@ class Copy:
                 else:
                     await self._pending.wait()
         finally:
-            await cancelled(self._source)
+            await cancel_and_wait(self._source)
         return None if self._source.cancelled() else self._source.result()
 
     async def _receive(self) -> Finished:

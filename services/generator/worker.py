@@ -30,7 +30,7 @@ from shared.log.follower import Follower
 from shared.log.protocol import Stored
 from shared.logging import bind, logger
 from shared.settings import Settings
-from shared.tasks import cancelled
+from shared.tasks import cancel_and_wait
 
 log = logger(__name__)
 
@@ -64,9 +64,9 @@ class Worker:
         try:
             await asyncio.wait([pull, stopping, *side], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await cancelled(pull, stopping)
+            await cancel_and_wait(pull, stopping)
             await self._hand_over()
-            await cancelled(*side)
+            await cancel_and_wait(*side)
         for task in (pull, *side):
             if not task.cancelled() and (error := task.exception()):
                 raise error
@@ -221,7 +221,7 @@ class Worker:
             generation.stop(Stop.HANDED_OVER)
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=self._settings.shutdown_seconds)
-            await cancelled(*late)
+            await cancel_and_wait(*late)
 
 
 async def _acknowledge(generation: Generation, delivery: Delivery) -> None:

@@ -62,7 +62,7 @@ def main() -> None:
     tell("append, bare", appends(log.bare))
     tell("append, measured", appends(log.measured))
     tell("API: one token followed (AnswerTimes)", steps(lambda: times.tokens(stored)))
-    tell("API: one write to one watcher (wrote)", steps(lambda: api.wrote(1, 60)))
+    tell("API: one write to one watcher (wrote)", steps(lambda: api.count_write(1, 60)))
     scope = {"type": "http", "method": "GET"}
     tell("API: one write of a stream, bare", lambda: asyncio.run(app(scope, nothing, nothing)))
     middleware = RequestMetrics(app)

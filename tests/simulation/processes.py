@@ -1,4 +1,4 @@
-"""The processes of a deployment: what `services/*/__main__.py` and `app.running` start, over simulated servers."""
+"""The processes of a deployment: what `services/*/__main__.py` and `app.open_context` start, over simulated servers."""
 
 import asyncio
 import random

@@ -13,7 +13,7 @@ from services.api.commands.purge import Leftovers
 from services.api.http.problems import NoKey
 from services.api.read_model.projector import Projector
 from services.api.read_model.queries import Reads
-from services.api.readings import Readings
+from services.api.scrape_gauges import ScrapeGauges
 from services.api.streaming.feed import Feed
 from services.api.streaming.hot_log import HotLog
 from services.api.streaming.streams import Streams
@@ -38,7 +38,7 @@ class Context(Struct, kw_only=True):
     facts_follower: Follower
     tokens_follower: Follower
     projector: Projector | None
-    readings: Readings
+    scrape_gauges: ScrapeGauges
     closing: bool = False
 
 

@@ -70,7 +70,7 @@ async def metrics(request: Request, context: InjectedContext) -> Response:
     """
     if not may_scrape(context.settings, request.headers.get("authorization", "")):
         raise NoKey
-    await context.readings.take()
+    await context.scrape_gauges.refresh()
     return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

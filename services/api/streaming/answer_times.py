@@ -74,7 +74,7 @@ class AnswerTimes:
 
     def _tell_pace(self, answer: AnswerId, times: _Times) -> None:
         if times.first is not None and times.ended is not None:
-            metrics.paced(times.tokens, (times.ended - times.first).total_seconds())
+            metrics.observe_pace(times.tokens, (times.ended - times.first).total_seconds())
             self._running.pop(answer, None)
 
     def _of(self, answer: AnswerId) -> _Times:

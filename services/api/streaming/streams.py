@@ -198,7 +198,7 @@ class Streams:
             while not hot.stale:
                 if position < len(hot.frames):
                     chunk = b"".join(hot.frames[position:])
-                    metrics.wrote(len(hot.frames) - position, len(chunk))
+                    metrics.count_write(len(hot.frames) - position, len(chunk))
                     position = len(hot.frames)
                     yield chunk, hot.cursor_at(position)
                 elif hot.done:

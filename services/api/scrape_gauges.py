@@ -1,7 +1,7 @@
-"""What a scrape asks of the log and of Postgres: how far others are, and how the queue stands.
+"""Gauges that are read from the log and Postgres at a scrape: lags and the queue.
 
-At most one poll a second, however many scrape, and each part has a bound in time: a broker that is away makes a
-scrape poorer, never late. What could not be read is `NaN`, and not what it was before.
+There is at most one read per second, however many scrapers there are, and each read has a timeout: an unavailable
+broker never delays a scrape. A value that cannot be read is `NaN`, never a stale value.
 """
 
 import asyncio
@@ -23,11 +23,13 @@ from shared.log.queue import Queue
 from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings
 
-_EVERY_SECONDS = 1.0
-_PART_SECONDS = 1.0
+_INTERVAL_SECONDS = 1.0
+_TIMEOUT_SECONDS = 1.0
 
 
-class Readings:
+class ScrapeGauges:
+    """Sets the gauges of one API process. The app creates it; it owns none of its arguments."""
+
     def __init__(
         self,
         settings: Settings,
@@ -45,22 +47,22 @@ class Readings:
         self._hot_log = hot_log
         self._streams = streams
         self._followers = followers
-        self._one = asyncio.Lock()
-        self._taken = -_EVERY_SECONDS
+        self._lock = asyncio.Lock()
+        self._refreshed_at = -_INTERVAL_SECONDS
         metrics.HOT_BYTES_MAX.set(settings.hot_log_max_bytes)
 
-    async def take(self) -> None:
-        """Never raises for what does not answer."""
-        self._of_this_process()
-        async with self._one:
-            if time.monotonic() - self._taken < _EVERY_SECONDS:
+    async def refresh(self) -> None:
+        """Reads all values, unless they are less than a second old. Never raises if a server is unavailable."""
+        self._set_process_gauges()
+        async with self._lock:
+            if time.monotonic() - self._refreshed_at < _INTERVAL_SECONDS:
                 return
             async with asyncio.TaskGroup() as group:
-                group.create_task(_bounded("queue", self._queue, _no_queue))
-                group.create_task(_bounded("lags", self._lags, self._no_lags))
-            self._taken = time.monotonic()
+                group.create_task(_read_within_limit("queue", self._read_queue, _clear_queue))
+                group.create_task(_read_within_limit("lags", self._read_lags, self._clear_lags))
+            self._refreshed_at = time.monotonic()
 
-    def _of_this_process(self) -> None:
+    def _set_process_gauges(self) -> None:
         metrics.WATCHERS.set(self._streams.open_count)
         metrics.HOT_BYTES.set(self._hot_log.size_bytes)
         metrics.HOT_ANSWERS.set(len(self._hot_log))
@@ -68,9 +70,9 @@ class Readings:
         for stream, follower in self._followers.items():
             metrics.FOLLOWER_CAUGHT_UP.labels(stream).set(follower.caught_up.is_set())
         if self._projector is not None:
-            metrics.projector_is(self._projector.state)
+            metrics.set_projector_state(self._projector.state)
 
-    async def _lags(self) -> None:
+    async def _read_lags(self) -> None:
         last: dict[str, Sequence] = {}
         for stream, follower in self._followers.items():
             last[stream] = (await self._log.position(stream)).last
@@ -78,20 +80,20 @@ class Readings:
         folded = await self._reads.position()
         metrics.PROJECTION_LAG.set(max(0, last[subjects.CHATS] - folded))
 
-    def _no_lags(self) -> None:
+    def _clear_lags(self) -> None:
         metrics.PROJECTION_LAG.set(math.nan)
         for stream in self._followers:
             metrics.FOLLOWER_LAG.labels(stream).set(math.nan)
 
-    async def _queue(self) -> None:
+    async def _read_queue(self) -> None:
         queue = await self._log.queue(subjects.GENERATORS)
         metrics.QUEUE_WAITING.set(queue.waiting)
         metrics.QUEUE_IN_HAND.set(queue.in_hand)
         metrics.QUEUE_PULLS.set(queue.pulls)
-        metrics.QUEUE_AGE.set(await self._age(queue) if queue.waiting else 0.0)
+        metrics.QUEUE_AGE.set(await self._read_age(queue) if queue.waiting else 0.0)
 
-    async def _age(self, queue: Queue) -> float:
-        """By the broker's clock."""
+    async def _read_age(self, queue: Queue) -> float:
+        """Returns the age of the oldest pending request in seconds, by the broker's clock."""
         after = Sequence(queue.delivered + 1)
         oldest = [await self._log.next(subject, after) for subject in subjects.REQUESTS]
         times = [stored.time for stored in oldest if stored is not None]
@@ -100,15 +102,17 @@ class Readings:
         return max(0.0, (queue.time - min(times)).total_seconds())
 
 
-async def _bounded(name: str, read: Callable[[], Awaitable[None]], failed: Callable[[], None]) -> None:
+async def _read_within_limit(
+    name: str, read: Callable[[], Awaitable[None]], clear: Callable[[], None]
+) -> None:
     try:
-        async with asyncio.timeout(_PART_SECONDS):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             await read()
     except (LogUnavailable, ReadModelUnavailable, TimeoutError):
         metrics.POLLS_FAILED.labels(name).inc()
-        failed()
+        clear()
 
 
-def _no_queue() -> None:
+def _clear_queue() -> None:
     for gauge in (metrics.QUEUE_WAITING, metrics.QUEUE_IN_HAND, metrics.QUEUE_PULLS, metrics.QUEUE_AGE):
         gauge.set(math.nan)
