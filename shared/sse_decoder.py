@@ -1,7 +1,10 @@
-"""Event streams as their specification has them, from bytes in any pieces. Pure: no IO, no clock.
+"""Decodes event streams by their specification, from bytes in any chunks. Pure: no IO, no clock, no import of ours.
 
-Lines end at CR, LF or both, and nowhere else: U+2028 and U+0085 stand in texts. An event that the stream
-was cut off in is no event. A line may be fed byte by byte, and costs no more than fed whole.
+Lines end at CR, LF or both, and nowhere else: `str.splitlines` would also split at U+2028, U+0085 and others, which
+occur in texts. A line that is fed byte by byte costs no more than one that is fed whole.
+
+`httpx-sse` is not used: it does not limit the length of a line, holds back a line that ends in CR until more bytes
+arrive, and takes a byte order mark for part of the first field.
 """
 
 import re
@@ -10,18 +13,18 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 EVENT_MAX_BYTES = 16 * 1024 * 1024
-"""More than a snapshot of the longest answer; without a bound, a stream without line ends would fill the memory."""
+"""More than a snapshot of the longest answer. Without a limit, a stream without line ends would fill the memory."""
 
 _BOM = b"\xef\xbb\xbf"
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class EventTooLong(ValueError):
-    """What is being received is longer than any event of ours: whoever sends it is not our server."""
+    """An event exceeds the decoder's limit: its sender is not the server that was expected."""
 
 
 class Frame(Struct, frozen=True):
-    """One event as it came. `id` is None where the event has none of its own."""
+    """One event of a stream. `id` is None where the event has none of its own."""
 
     event: str
     data: str
@@ -29,10 +32,11 @@ class Frame(Struct, frozen=True):
 
 
 class SseDecoder:
-    """One per connection. `retry_milliseconds` is the newest that the stream asked for."""
+    """Decodes one connection. `retry_milliseconds` is the newest that the stream asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, event_max_bytes: int = EVENT_MAX_BYTES) -> None:
         self.retry_milliseconds: int | None = None
+        self._max_bytes = event_max_bytes
         self._line = bytearray()
         self._after_cr = False
         self._first = True
@@ -42,10 +46,10 @@ class SseDecoder:
         self._size_bytes = 0
 
     def feed(self, chunk: bytes) -> Iterator[Frame]:
-        """Raises `EventTooLong`, after the events before it were given."""
+        """Yields the events that the chunk completes. Raises `EventTooLong` after it has yielded the events before it."""
         if not chunk:
             return
-        # A line is done at its CR, without waiting for more; an LF at the head of the next chunk belongs to it.
+        # A CR ends a line; an LF at the start of the next chunk belongs to the same line end.
         start = 1 if self._after_cr and chunk[0] == ord("\n") else 0
         self._after_cr = chunk.endswith(b"\r")
         for end in _LINE_END.finditer(chunk, start):
@@ -56,6 +60,16 @@ class SseDecoder:
         self._line += chunk[start:]
         self._check_size()
 
+    def end(self) -> Iterator[Frame]:
+        """Yields the last event of a stream that ended without the empty line after it.
+
+        The specification drops that event. Call this only for streams whose servers leave out the last line end.
+        """
+        if self._line:
+            self._take_line()
+        if frame := self._dispatch():
+            yield frame
+
     def _take_line(self) -> Frame | None:
         self._check_size()
         line = bytes(self._line)
@@ -65,12 +79,13 @@ class SseDecoder:
             line = line.removeprefix(_BOM)
         if not line:
             return self._dispatch()
+        # Only a line that is cut inside a character fails to decode; a complete line never does.
         name, _, value = line.decode("utf-8", "replace").partition(":")
-        self._field(name, value.removeprefix(" "))
-        self._size_bytes += len(line)
+        self._take_field(name, value.removeprefix(" "))
+        self._size_bytes += len(line) if name == "data" else 0
         return None
 
-    def _field(self, name: str, value: str) -> None:
+    def _take_field(self, name: str, value: str) -> None:
         match name:
             case "event":
                 self._event = value
@@ -80,7 +95,7 @@ class SseDecoder:
                 self._id = value
             case "retry" if value.isascii() and value.isdigit():
                 self.retry_milliseconds = int(value)
-            case _:  # a comment, which begins with a colon, or a field of a later day
+            case _:  # A comment, which begins with a colon, or an unknown field.
                 pass
 
     def _dispatch(self) -> Frame | None:
@@ -89,5 +104,5 @@ class SseDecoder:
         return frame
 
     def _check_size(self) -> None:
-        if self._size_bytes + len(self._line) > EVENT_MAX_BYTES:
-            raise EventTooLong(f"an event of more than {EVENT_MAX_BYTES} bytes")
+        if self._size_bytes + len(self._line) > self._max_bytes:
+            raise EventTooLong(f"an event of more than {self._max_bytes} bytes")

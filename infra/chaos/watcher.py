@@ -9,10 +9,12 @@ import httpx
 
 from infra.chaos.replicas import Refused, Replicas
 from infra.chaos.witness import Seen, Witness
+from shared.backoff import backoff_seconds
 from shared.domain.subjects import chat_of
 from shared.sse_decoder import Frame, SseDecoder
 
-RECONNECT_SECONDS = 0.05, 1.0
+RECONNECT_FIRST_SECONDS = 0.05
+RECONNECT_LONGEST_SECONDS = 1.0
 NOT_FOUND = 404
 NO_CONTENT = 204
 
@@ -37,11 +39,16 @@ class Watcher:
         """Reads until the answer ends or its chat is deleted, and reconnects as often as needed."""
         self._witness.seen.append(self.seen)
         self._heard_at = asyncio.get_running_loop().time()
-        wait, longest = RECONNECT_SECONDS
+        fruitless = 0
         while not self.has_ended:
             before = self._cursor
             await self._read_connection()
-            wait = RECONNECT_SECONDS[0] if self._cursor != before else min(wait * 2, longest)
+            fruitless = 0 if self._cursor != before else fruitless + 1
+            wait = backoff_seconds(
+                fruitless + 1,
+                first_seconds=RECONNECT_FIRST_SECONDS,
+                longest_seconds=RECONNECT_LONGEST_SECONDS,
+            )
             await asyncio.sleep(0 if self.has_ended else wait)
         self._progress.set()
         return self.seen

@@ -12,15 +12,16 @@ import uvicorn
 from services.api.app import make_app, open_context
 from services.api.http.dependencies import Context
 from services.api.http.http_protocol import HttpProtocol
-from shared.domain.errors import ConfigurationError, UnspoolError
-from shared.logging import configure, logger
+from shared.domain.errors import ConfigurationError
+from shared.hosts import is_loopback
+from shared.logging import logger
+from shared.service import run_service
 from shared.settings import Settings, load
 
 log = logger(__name__)
 
 _BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Server(uvicorn.Server):
@@ -52,30 +53,11 @@ class Server(uvicorn.Server):
 
 def main(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT and returns the exit status. Prints a single line if the start fails."""
-    configure(settings, "api")
-    try:
-        _check_reach(settings)
-        return _loop_run(settings)
-    except UnspoolError as error:
-        print(f"unspool api: {error}", file=sys.stderr)  # noqa: T201 - for the person at the terminal
-        return 1
-
-
-def _loop_run(settings: Settings) -> int:
-    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings))
-    return 0
-
-
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return None
-    return uvloop.Loop
+    return run_service("api", settings, _serve)
 
 
 async def _serve(settings: Settings) -> int:
+    _check_reach(settings)
     failures: list[bool] = []
     server: Server | None = None
 
@@ -112,7 +94,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 
 def _check_reach(settings: Settings) -> None:
-    if settings.host not in _LOOPBACK and not settings.api_key:
+    if not is_loopback(settings.host) and not settings.api_key:
         raise ConfigurationError(
             f"host {settings.host} is reachable from other machines: set UNSPOOL_API_KEY, or bind to 127.0.0.1"
         )

@@ -1,9 +1,7 @@
 """The projector as a separate process: `unspool projector`. API processes then run with `UNSPOOL_PROJECTOR=false`."""
 
 import asyncio
-import contextlib
 import signal
-import sys
 
 from prometheus_client import REGISTRY
 
@@ -12,12 +10,11 @@ from services.api.read_model.pool import make_pool
 from services.api.read_model.projector import Projector
 from services.api.read_model.rebuild import renewal
 from shared.domain import subjects
-from shared.domain.errors import UnspoolError
 from shared.health_port import HealthPort
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
-from shared.logging import configure
 from shared.metrics import LOG_CONNECTED
+from shared.service import run_service
 from shared.settings import Settings
 
 # Only these series: the metrics of the API would be 0 in this process and look like real values.
@@ -26,17 +23,10 @@ _SERIES = ("unspool_projector_state", "unspool_log_connected")
 
 def main(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT and returns the exit status. Prints a single line if the start fails."""
-    configure(settings, "projector")
-    try:
-        with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
-            asyncio.run(_serve(settings))
-    except UnspoolError as error:
-        print(f"unspool projector: {error}", file=sys.stderr)  # noqa: T201 - for the person who starts it
-        return 1
-    return 0
+    return run_service("projector", settings, _serve)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> int:
     event_log = await EventLog.connect(settings, "unspool-projector")
     try:
         await event_log.ensure()
@@ -50,6 +40,7 @@ async def _serve(settings: Settings) -> None:
                     asyncio.get_running_loop().add_signal_handler(number, _cancel_all, tasks)
     finally:
         await event_log.close()
+    return 0
 
 
 def _health_port(projector: Projector, event_log: EventLog, settings: Settings) -> HealthPort:

@@ -1,7 +1,6 @@
 """The generator service as a process: `unspool generator`."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -9,11 +8,11 @@ import sys
 from services.generator import metrics
 from services.generator.providers.registry import make_registry
 from services.generator.worker import Worker
-from shared.domain.errors import UnspoolError
 from shared.health_port import HealthPort
 from shared.log.event_log import EventLog
-from shared.logging import configure, logger
+from shared.logging import logger
 from shared.metrics import LOG_CONNECTED
+from shared.service import run_service
 from shared.settings import Settings, load
 
 log = logger(__name__)
@@ -21,25 +20,10 @@ log = logger(__name__)
 
 def main(settings: Settings) -> int:
     """Runs until SIGTERM or SIGINT, then hands over what it has. Returns an exit status."""
-    configure(settings, "generator")
-    try:
-        with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(settings))
-    except UnspoolError as error:
-        print(f"unspool generator: {error}", file=sys.stderr)  # noqa: T201 - for the person who starts it
-        return 1
-    return 0
+    return run_service("generator", settings, _serve)
 
 
-def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return None
-    return uvloop.Loop
-
-
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> int:
     registry = await make_registry(settings, os.environ)
     event_log = await EventLog.connect(settings, "unspool-generator")
     try:
@@ -55,6 +39,7 @@ async def _serve(settings: Settings) -> None:
     finally:
         await event_log.close()
         await registry.close()
+    return 0
 
 
 def _health_port(worker: Worker, event_log: EventLog, settings: Settings) -> HealthPort:

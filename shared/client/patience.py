@@ -2,8 +2,6 @@
 
 import random
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 
@@ -49,16 +47,3 @@ class Backoff:
         wait: float = longest * (1 + self._jitter()) / 2
         asked = min(retry_after_seconds or 0.0, self._patience.retry_after_max_seconds)
         return max(wait, asked)
-
-
-def retry_after_seconds(header: str | None, now: datetime | None = None) -> float | None:
-    """Of a `Retry-After` header, in seconds or as a date; None for what is neither."""
-    text = (header or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (aware - (now or datetime.now(UTC))).total_seconds())

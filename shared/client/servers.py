@@ -9,8 +9,9 @@ import httpx
 import msgspec
 
 from shared.client.errors import ProblemDocument, Refused, Unreachable, refusal
-from shared.client.patience import Backoff, Patience, retry_after_seconds
+from shared.client.patience import Backoff, Patience
 from shared.domain.errors import ConfigurationError
+from shared.retry_after import retry_after_seconds
 
 TRY_AGAIN = frozenset({408, 425, 429, 502, 503, 504})
 """A server that says one of these did not do what it was asked, or cannot know; our calls may be repeated."""
@@ -82,7 +83,7 @@ class Servers:
                 response = await self.http.request(method, url + path, **request)
                 if response.status_code not in TRY_AGAIN:
                     return response
-                asked = retry_after_seconds(response.headers.get("retry-after"))
+                asked = retry_after_seconds(response.headers)
                 why.append(f"{url}: {refused(response)}")
             except httpx.RequestError as error:
                 why.append(f"{url}: {reason(error)}")

@@ -14,9 +14,10 @@ from msgspec import Struct
 
 from shared.client.errors import ContractBroken, Unreachable
 from shared.client.events import Breach, Done, StreamEvent, decode
-from shared.client.patience import Backoff, retry_after_seconds
+from shared.client.patience import Backoff
 from shared.client.position import Position
 from shared.client.servers import TRY_AGAIN, Servers, reason, refused
+from shared.retry_after import retry_after_seconds
 from shared.sse_decoder import EventTooLong, SseDecoder
 
 MEDIA_TYPE = "text/event-stream"
@@ -103,7 +104,7 @@ class AnswerStream:
             return True
         await response.aread()
         if response.is_server_error or response.status_code in TRY_AGAIN:
-            asked = retry_after_seconds(response.headers.get("retry-after"))
+            asked = retry_after_seconds(response.headers)
             raise _Broken(str(refused(response)), asked)
         raise refused(response)
 

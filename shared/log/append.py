@@ -8,6 +8,7 @@ log is read on from the expected sequence, from the leader, and if one of the ev
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from shared.backoff import backoff_seconds
 from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.domain.events import AnswerEnded, AnswerEvent, Fact, encode, name_of
@@ -77,7 +78,7 @@ async def _settled(
 ) -> Sequence:
     now = asyncio.get_running_loop().time
     deadline = now() + patience_seconds
-    wait = _FIRST_WAIT_SECONDS
+    failures = 0
     while True:
         try:
             if check is not None:
@@ -87,10 +88,13 @@ async def _settled(
             except SequenceConflict:
                 return await _ours(log, scope, data, expected)
         except waited_for:
+            failures += 1
+            wait = backoff_seconds(
+                failures, first_seconds=_FIRST_WAIT_SECONDS, longest_seconds=_LONGEST_WAIT_SECONDS
+            )
             if now() + wait > deadline:
                 raise
         await asyncio.sleep(wait)
-        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
 
 
 async def _ours(log: Log, scope: str, data: bytes, expected: Sequence) -> Sequence:

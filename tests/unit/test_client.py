@@ -2,7 +2,6 @@
 
 import ast
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,12 +22,13 @@ from shared.client import (
 )
 from shared.client.errors import Conflict, Missing, ProblemDocument, Refused, Unauthorized, refusal
 from shared.client.events import Breach, ToolCallFragment, decode
-from shared.client.patience import Backoff, retry_after_seconds
+from shared.client.patience import Backoff
 from shared.client.position import Position
 from shared.sse_decoder import EVENT_MAX_BYTES, EventTooLong, Frame, SseDecoder
 from tests.support import streams
 
 CLIENT = Path(__file__).parents[2] / "shared" / "client"
+SHARED_FILES = {"shared.retry_after", "shared.sse_decoder"}
 
 
 class Reader:
@@ -256,10 +256,13 @@ def test_reasoning_is_kept_apart() -> None:
 
 def test_it_could_live_in_a_package_of_its_own() -> None:
     """It knows nothing of Unspool but its errors."""
-    allowed = {"httpx", "msgspec", "shared.client", "shared.domain", "shared.sse_decoder"}
+    allowed = {"httpx", "msgspec", "shared.client", "shared.domain"} | SHARED_FILES
     imported = {
         name
-        for path in [*CLIENT.glob("*.py"), CLIENT.parent / "sse_decoder.py"]
+        for path in [
+            *CLIENT.glob("*.py"),
+            *(CLIENT.parent / f"{name.partition('.')[2]}.py" for name in SHARED_FILES),
+        ]
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         for name in _modules(node)
     }
@@ -319,17 +322,3 @@ def test_retry_after_is_honoured_within_its_bound() -> None:
     backoff = Backoff(Patience(first_wait_seconds=1, retry_after_max_seconds=60), jitter=lambda: 0.0)
     assert backoff.next_wait_seconds(7) == 7
     assert backoff.next_wait_seconds(3600) == 60
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("3", 3),
-        ("Thu, 01 Jan 2026 00:00:10 GMT", 10),
-        ("Thu, 01 Jan 2025 00:00:10 GMT", 0),
-        ("soon", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert retry_after_seconds(header, datetime(2026, 1, 1, tzinfo=UTC)) == seconds

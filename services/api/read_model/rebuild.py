@@ -1,7 +1,6 @@
 """Filling a second schema from the log, and swapping it for the live one: `unspool rebuild`. The API serves meanwhile."""
 
 import asyncio
-import sys
 
 import asyncpg
 
@@ -15,7 +14,8 @@ from shared.domain import subjects
 from shared.domain.errors import UnspoolError
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
-from shared.logging import configure, logger
+from shared.logging import logger
+from shared.service import run_service
 from shared.settings import Settings
 
 log = logger(__name__)
@@ -29,12 +29,12 @@ class RebuildRefused(UnspoolError):
 
 
 def main(settings: Settings) -> int:
-    configure(settings, "rebuild")
-    try:
-        sequence = asyncio.run(rebuild_once(settings))
-    except UnspoolError as error:
-        print(f"unspool rebuild: {error}", file=sys.stderr)  # noqa: T201 - for the person who asked for it
-        return 1
+    """Rebuilds the read model and prints the sequence that it has reached. Returns the exit status."""
+    return run_service("rebuild", settings, _rebuild_and_print)
+
+
+async def _rebuild_and_print(settings: Settings) -> int:
+    sequence = await rebuild_once(settings)
     print(f"rebuilt: the read model is made anew, up to sequence {sequence}")  # noqa: T201
     return 0
 

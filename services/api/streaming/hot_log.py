@@ -6,6 +6,7 @@ needed) is not mended but marked `stale`, and its watchers open it anew from the
 """
 
 import asyncio
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable
 
@@ -118,12 +119,9 @@ class HotAnswer:
         return self._positions[cursor.index - 1] + 1
 
     def cursor_at(self, position: int) -> Cursor | None:
-        """The last token before a position in `frames`; None before the first."""
-        low, high = 0, len(self._positions)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if self._positions[middle] < position else (low, middle)
-        return Cursor(self._attempts[low - 1], Index(low)) if low else None
+        """Returns the cursor of the last token before a position in `frames`; None before the first."""
+        tokens = bisect_left(self._positions, position)
+        return Cursor(self._attempts[tokens - 1], Index(tokens)) if tokens else None
 
     def state(self) -> AnswerState:
         """The fold of all that is here. `sequence` in it is only a count."""

@@ -4,15 +4,14 @@ Invariant: every `detail` is short, storable and does not contain the key, whate
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import Protocol
 
 from services.generator.providers.storable import storable
 from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
+from shared.retry_after import retry_after_seconds
 
 DETAIL_MAX_CHARS = 500
 
@@ -52,7 +51,9 @@ def error_from_status(
     if "insufficient_quota" in kind_of(found):
         return ProviderRefused(detail, status=status)
     if status in _TRANSIENT_STATUSES or status >= 500:  # noqa: PLR2004 - server errors
-        return ProviderUnavailable(detail, status=status, retry_after_seconds=retry_after(headers, now))
+        return ProviderUnavailable(
+            detail, status=status, retry_after_seconds=retry_after_seconds(headers, now)
+        )
     return ProviderRefused(detail, status=status)
 
 
@@ -100,29 +101,6 @@ def kind_of(found: object) -> str:
             return " ".join(name for name in names if isinstance(name, str))
         case _:
             return ""
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Returns the seconds to wait, from `retry-after-ms`, or `retry-after` in seconds or as a date; else None."""
-    if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
-        return max(0.0, milliseconds / 1000)
-    value = headers.get("retry-after")
-    if (seconds := _number(value)) is not None:
-        return max(0.0, seconds)
-    try:
-        at = parsedate_to_datetime(value or "")
-    except (ValueError, OverflowError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _status_of(found: object) -> int | None:

@@ -6,10 +6,11 @@ from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol
 
 from services.generator.providers import Delta, Finished
-from services.generator.providers.sse import Body, ServerEvent
+from services.generator.providers.sse import Body
 from services.generator.providers.upstream import Reply
 from shared.domain.errors import ProviderInterrupted
 from shared.domain.events import Json
+from shared.sse_decoder import Frame
 
 FINISH_GRACE_SECONDS = 5.0
 """Time limit for usage and end marker after the finish reason."""
@@ -63,14 +64,14 @@ class ReplyDecoder:
         if not chunk and self.finished is None:
             self.finished = self._dialect.finish()
 
-    def _decode(self, event: ServerEvent) -> Iterator[Delta]:
+    def _decode(self, event: Frame) -> Iterator[Delta]:
         if self._dialect.take_end_marker(event.data.strip()):
             self.finished = self._dialect.finish()
         elif isinstance(found := self._parse(event), dict):
             yield from self._dialect.decode(found)
             self.finished = self._dialect.finished
 
-    def _parse(self, event: ServerEvent) -> object:
+    def _parse(self, event: Frame) -> object:
         """Returns the event's JSON, or None to skip it. Uses `json`, because msgspec rejects lone surrogates and some
         providers split a surrogate pair over two deltas.
         """
@@ -80,9 +81,9 @@ class ReplyDecoder:
             return json.loads(event.data)
         except (ValueError, RecursionError):
             # A named event without JSON is of an unknown type, such as `event: ping`.
-            if self.is_complete or event.name not in {"", "message", "error"}:
+            if self.is_complete or event.event not in {"message", "error"}:
                 return None
-            if event.name == "error":
+            if event.event == "error":
                 return {"error": event.data}
             raise ProviderInterrupted("The provider sent an event that is not JSON.") from None
 

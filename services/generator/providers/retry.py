@@ -7,14 +7,12 @@ from contextlib import aclosing
 
 from services.generator import metrics
 from services.generator.providers import Delta, Finished, Prompt, Provider
+from shared.backoff import backoff_seconds
 from shared.domain.errors import ProviderUnavailable
 from shared.logging import logger
 from shared.settings import Settings
 
 log = logger(__name__)
-
-_DOUBLINGS_MAX = 16
-"""Limit of the exponent, to avoid an overflow; the maximum backoff is reached earlier."""
 
 
 async def stream_with_retries(
@@ -55,6 +53,8 @@ def wait_seconds(error: ProviderUnavailable, retry: int, settings: Settings, sha
 
     The provider's `retry-after` is added, and the sum is limited, because a person waits.
     """
-    backoff = settings.provider_backoff_seconds * 2.0 ** min(retry, _DOUBLINGS_MAX)
-    asked = error.retry_after_seconds or 0.0
-    return min(settings.provider_backoff_max_seconds, asked + share * backoff)
+    longest = settings.provider_backoff_max_seconds
+    backoff = backoff_seconds(
+        retry + 1, first_seconds=settings.provider_backoff_seconds, longest_seconds=longest
+    )
+    return min(longest, (error.retry_after_seconds or 0.0) + share * backoff)

@@ -6,7 +6,6 @@ request, which holds the key; a body that is not read to its end closes its sock
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
@@ -23,6 +22,7 @@ from shared.domain.errors import (
     ProviderUnavailable,
 )
 from shared.domain.events import Json
+from shared.hosts import is_loopback
 from shared.settings import Settings
 
 ERROR_BODY_MAX_BYTES = 64 * 1024
@@ -94,7 +94,7 @@ class Upstream:
                     keepalive_expiry=IDLE_CONNECTION_SECONDS,
                 ),
                 # httpx reads proxies and certificates from the environment. Servers on loopback bypass the proxy.
-                mounts=_NO_PROXY if _is_loopback(url.host) else None,
+                mounts=_NO_PROXY if is_loopback(url.host) else None,
             )
         except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
             raise ConfigurationError(f"cannot set up connections to {url.host}: {error}") from error
@@ -230,13 +230,6 @@ def _check_url(base_url: str) -> httpx.URL:
     if url.query or url.fragment:
         raise ConfigurationError(f"base_url {base_url!r} must not have a query: paths are appended to it")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 async def _iterate_bytes(response: httpx.Response) -> AsyncGenerator[bytes, None]:

@@ -94,29 +94,10 @@ def test_a_body_that_says_nothing_leaves_the_status_to_speak(body: bytes) -> Non
     assert complained(502, body).detail == "The provider responded with HTTP 502."
 
 
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry_after": "2"}, 2.0),
-        ({"retry_after": "0.5"}, 0.5),
-        ({"retry_after": "Thu, 01 Jan 2026 12:00:30 GMT"}, 30.0),
-        ({"retry_after": "Thu, 01 Jan 2026 11:00:00 GMT"}, 0.0),
-        ({"retry_after": "Thu, 01 Jan 2026 12:00:30 -0000"}, 30.0),
-        ({"retry_after_ms": "250", "retry_after": "2"}, 0.25),
-        ({"retry_after_ms": "soon", "retry_after": "2"}, 2.0),
-        ({"retry_after": "-5"}, 0.0),
-        ({"retry_after": "nan"}, None),
-        ({"retry_after": "inf"}, None),
-        ({"retry_after": "soon"}, None),
-        ({"retry_after": "Thu, 01 Jan 99999999999 12:00:30 GMT"}, None),
-        ({"retry_after": ""}, None),
-        ({}, None),
-    ],
-)
-def test_how_long_to_wait_is_read_in_all_its_forms(headers: dict[str, str], seconds: float | None) -> None:
-    error = complained(429, **headers)
+def test_the_wait_that_the_provider_asks_for_is_in_the_error() -> None:
+    error = complained(429, retry_after="Thu, 01 Jan 2026 12:00:30 GMT")
     assert isinstance(error, ProviderUnavailable)
-    assert error.retry_after_seconds == seconds
+    assert error.retry_after_seconds == 30
 
 
 @pytest.mark.parametrize(
