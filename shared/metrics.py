@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict
+from shared.domain.subjects import stream_of
 from shared.settings import Settings
 
 P = ParamSpec("P")
@@ -92,7 +93,7 @@ def append(publish: Callable[P, Awaitable[R]]) -> Callable[P, Coroutine[Any, Any
 
     @wraps(publish)
     async def publish_measured(*args: P.args, **named: P.kwargs) -> R:
-        stream = str(args[1]).partition(".")[0]
+        stream = stream_of(str(args[1])).lower()
         began = time.perf_counter()
         try:
             return await publish(*args, **named)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import asyncpg
@@ -9,8 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from shared.domain import subjects
+from shared.domain.events import AnswerRequested, MessageRequested
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
+from shared.log.recorded import Recorded
 
 Event = dict[str, Any]
 BATCH = 2000
@@ -40,8 +43,8 @@ async def gather(log: EventLog, postgres_url: str) -> Evidence:
         facts, tokens = await _read_all(log, subjects.CHATS), await _read_all(log, subjects.TOKENS)
         acknowledged = await _wait_until_acknowledged(log, _last_request(facts))
         return Evidence(
-            facts=_group_by_token(facts, 1),
-            tokens=_group_by_token(tokens, 2),
+            facts=_group((recorded.chat, event) for recorded, event in facts),
+            tokens=_group((recorded.answer or "", event) for recorded, event in tokens),
             chats={row["id"]: dict(row) for row in await connection.fetch("SELECT * FROM unspool.chats")},
             messages={
                 row["id"]: dict(row) for row in await connection.fetch("SELECT * FROM unspool.messages")
@@ -77,25 +80,25 @@ async def _wait_until_acknowledged(log: EventLog, last_request: int) -> bool:
     return True
 
 
-async def _read_all(log: EventLog, stream: str) -> list[tuple[str, Event]]:
-    found: list[tuple[str, Event]] = []
+async def _read_all(log: EventLog, stream: str) -> list[tuple[Recorded, Event]]:
+    found: list[tuple[Recorded, Event]] = []
     after = Sequence(0)
     while batch := await log.scan(stream, after, BATCH):
-        for stored in batch:
-            event = msgspec.json.decode(stored.data)
-            found.append((stored.subject, event | {"sequence": int(stored.sequence)}))
+        for recorded in batch:
+            # From its bytes: the evidence does not stand on the code whose work it judges.
+            event = msgspec.json.decode(recorded.data)
+            found.append((recorded, event | {"sequence": int(recorded.sequence)}))
         after = batch[-1].sequence
     return found
 
 
-def _last_request(facts: list[tuple[str, Event]]) -> int:
-    names = ("message-requested", "answer-requested")
-    return max((fact["sequence"] for subject, fact in facts if subject.endswith(names)), default=0)
+def _last_request(facts: list[tuple[Recorded, Event]]) -> int:
+    requests = (one.sequence for one, _ in facts if isinstance(one.event, MessageRequested | AnswerRequested))
+    return max(requests, default=0)
 
 
-def _group_by_token(stored: list[tuple[str, Event]], place: int) -> dict[str, list[Event]]:
-    """Groups events by the token of their subject at this place, from 0."""
+def _group(events: Iterable[tuple[str, Event]]) -> dict[str, list[Event]]:
     found: defaultdict[str, list[Event]] = defaultdict(list)
-    for subject, event in stored:
-        found[subject.split(".")[place]].append(event)
+    for key, event in events:
+        found[key].append(event)
     return dict(found)

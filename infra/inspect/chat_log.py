@@ -11,7 +11,7 @@ from shared.domain.events import GenerationEnded
 from shared.domain.subjects import CHATS, TOKENS, AnswerId, ChatId, Sequence
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.settings import Settings
 
 AHEAD_MAX = 200_000
@@ -48,7 +48,7 @@ class ChatLog:
         """From where `history` ended, for ever."""
         news: asyncio.Queue[Entry] = asyncio.Queue()
 
-        def came(stored: Stored) -> None:
+        def came(stored: Recorded) -> None:
             if news.qsize() >= AHEAD_MAX:
                 raise UnspoolError(f"more than {AHEAD_MAX} events came than could be shown")
             news.put_nowait(entry(stored))
@@ -59,7 +59,7 @@ class ChatLog:
             while True:
                 await self._show_in_order(news, show)
 
-    def _follower(self, stream: str, came: Callable[[Stored], None]) -> Follower:
+    def _follower(self, stream: str, came: Callable[[Recorded], None]) -> Follower:
         async def start() -> Sequence:
             return Sequence(self._read_up_to[stream] + 1)
 

@@ -8,7 +8,6 @@ import itertools
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 
-import msgspec
 from msgspec import Struct
 
 from shared.domain import subjects
@@ -16,19 +15,18 @@ from shared.domain.events import (
     AnswerEnded,
     AnswerEvent,
     AnswerRequested,
+    CatalogueAnnounced,
     Fact,
     MessageRequested,
-    decode_answer_event,
-    decode_fact,
 )
 from shared.domain.subjects import CHATS, AnswerId
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, Unknown
 
 
 class Entry(Struct, frozen=True):
     """An event as it is stored, and what it says; `event` is None if it cannot be decoded, for `reason`."""
 
-    stored: Stored
+    stored: Recorded
     stream: str
     event: Fact | AnswerEvent | None
     reason: str = ""
@@ -38,16 +36,18 @@ class Entry(Struct, frozen=True):
         """The answer that it belongs to, if it belongs to one."""
         if self.stream == CHATS:
             return getattr(self.event, "answer", None)
-        return AnswerId(self.stored.subject.rpartition(".")[2])
+        return self.stored.answer
 
 
-def entry(stored: Stored) -> Entry:
+def entry(stored: Recorded) -> Entry:
     stream = subjects.stream_of(stored.subject)
-    decode = decode_fact if stream == CHATS else decode_answer_event
-    try:
-        return Entry(stored, stream, decode(stored.data))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        return Entry(stored, stream, None, str(error) or type(error).__name__)
+    match stored.event:
+        case Unknown(reason=reason):
+            return Entry(stored, stream, None, reason)
+        case CatalogueAnnounced():
+            return Entry(stored, stream, None, "it is no event of a chat")
+        case event:
+            return Entry(stored, stream, event)
 
 
 def interleave(facts: Iterable[Entry], events: Iterable[Entry]) -> Iterator[Entry]:

@@ -118,8 +118,8 @@ class _ExportReader:
         self._ids.add(fact.id)
 
     def _add_event(self, number: int, line: _Line, event: AnswerEvent) -> None:
-        answer = AnswerId(line.subject.rpartition(".")[2])
-        if not subjects.is_answer_id(answer) or line.subject != subjects.answer(answer):
+        _, _, answer = subjects.parse(line.subject)
+        if answer is None or not subjects.is_answer_id(answer) or line.subject != subjects.answer(answer):
             raise ValueError(f"{line.subject!r} is not the subject of an answer")
         self._events.setdefault(answer, []).append(event)
         self._first_line_of.setdefault(answer, number)

@@ -6,23 +6,19 @@ Memory holds the ids of open answers, and the events of a few answers at a time.
 import asyncio
 from collections.abc import AsyncIterator
 
-import msgspec
-
 from infra.verify.answer import differences, starts_at_beginning
 from infra.verify.facts import Facts
 from shared.domain import subjects
+from shared.domain.errors import UndecodableEvent
 from shared.domain.events import (
     AnswerEnded,
     AnswerRequested,
     ChatDeleted,
-    Fact,
     MessageRequested,
-    decode_answer_event,
-    decode_fact,
 )
 from shared.domain.subjects import AnswerId, Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, Unknown, answer_events_of
 
 _AT_A_TIME = 8
 
@@ -57,14 +53,13 @@ class Answers:
                     for line in lines:
                         yield f"answer {end.answer}: {line}"
 
-    def _check_fact(self, stored: Stored, ends: list[AnswerEnded]) -> list[str]:
-        try:
-            fact: Fact = decode_fact(stored.data)
-        except msgspec.MsgspecError:
-            return [
-                f"event {stored.sequence}: cannot be decoded; run `unspool inspect {stored.sequence}` to see it"
-            ]
+    def _check_fact(self, stored: Recorded, ends: list[AnswerEnded]) -> list[str]:
+        fact = stored.event
         match fact:
+            case Unknown():
+                return [
+                    f"event {stored.sequence}: cannot be decoded; run `unspool inspect {stored.sequence}` to see it"
+                ]
             case MessageRequested() | AnswerRequested():
                 self._open.add(fact.answer)
             case AnswerEnded():
@@ -81,8 +76,8 @@ class Answers:
     async def _compare_with_tokens(self, end: AnswerEnded) -> list[str]:
         stored = await self._log.read(subjects.answer(end.answer), Sequence(0))
         try:
-            events = [decode_answer_event(one.data) for one in stored]
-        except msgspec.MsgspecError:
+            events = [event for event, _ in answer_events_of(stored)]
+        except UndecodableEvent:
             return ["its tokens have an event that cannot be decoded"]
         self.compared += 1
         if not events or not starts_at_beginning(events):

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from shared.domain import subjects
 from shared.domain.subjects import CHATS, CHATS_SUBJECTS, ChatId, Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.settings import Settings
 
 
@@ -17,7 +17,7 @@ class Facts:
         self._batch_max = settings.projector_batch_max
         self._chat = chat
 
-    async def read_batches(self, after: Sequence, up_to: Sequence) -> AsyncIterator[list[Stored]]:
+    async def read_batches(self, after: Sequence, up_to: Sequence) -> AsyncIterator[list[Recorded]]:
         """Yields batches in order of sequence; `after` is exclusive, `up_to` inclusive."""
         while after < up_to:
             batch = [stored for stored in await self._read_next(after) if stored.sequence <= up_to]
@@ -26,7 +26,7 @@ class Facts:
             yield batch
             after = batch[-1].sequence
 
-    async def _read_next(self, after: Sequence) -> list[Stored]:
+    async def _read_next(self, after: Sequence) -> list[Recorded]:
         if self._chat is not None:
             return await self._log.read(subjects.facts(self._chat), after)
         if batch := await self._log.scan(CHATS, after, self._batch_max):

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import asyncpg
-import msgspec
 from fastapi import FastAPI
 
 from services.api.commands.catalogue import Catalogue
@@ -34,13 +33,11 @@ from shared.domain import subjects
 from shared.domain.events import (
     AnswerEnded,
     ChatDeleted,
-    Fact,
-    decode_fact,
 )
 from shared.domain.subjects import AnswerId
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
 from shared.tasks import cancel_and_wait
@@ -131,19 +128,18 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
     commands = Commands(event_log, states, settings, asking)
     leftovers = Leftovers(commands, states.is_deleted, settings)
 
-    def fact_stored(stored: Stored) -> None:
-        fact = _decoded(stored)
+    def handle_fact(recorded: Recorded) -> None:
         if projector is not None:
             projector.news()
-        states.follow(stored, fact)
-        feed.follow(stored, fact)
-        times.fact(stored, fact)
-        match fact:
-            case AnswerEnded():
-                hot_log.ended(fact, stored.sequence)
-            case ChatDeleted():
-                hot_log.deleted(fact.chat)
-                leftovers.deleted(fact.chat)
+        states.follow(recorded)
+        feed.follow(recorded)
+        times.fact(recorded)
+        match recorded.event:
+            case AnswerEnded() as end:
+                hot_log.ended(end, recorded.sequence)
+            case ChatDeleted(chat=chat):
+                hot_log.deleted(chat)
+                leftovers.deleted(chat)
             case _:
                 pass
 
@@ -152,17 +148,17 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
         hot_log.rewound()
         feed.rewound()
 
-    def tokens_stored(stored: Stored) -> None:
-        hot_log.tokens(stored)
-        feed.tokens(stored)
-        leftovers.tokens(stored)
-        times.tokens(stored)
+    def handle_token(recorded: Recorded) -> None:
+        hot_log.tokens(recorded)
+        feed.tokens(recorded)
+        leftovers.tokens(recorded)
+        times.tokens(recorded)
 
     streams = Streams(event_log, hot_log, states, settings)
     facts_follower = Follower(
-        event_log, subjects.CHATS, fact_stored, settings, start=states.start, rewound=facts_rewound
+        event_log, subjects.CHATS, handle_fact, settings, start=states.start, rewound=facts_rewound
     )
-    tokens_follower = Follower(event_log, subjects.TOKENS, tokens_stored, settings, rewound=hot_log.rewound)
+    tokens_follower = Follower(event_log, subjects.TOKENS, handle_token, settings, rewound=hot_log.rewound)
     return Context(
         settings=settings,
         log=event_log,
@@ -187,11 +183,3 @@ def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Con
             followers={subjects.CHATS: facts_follower, subjects.TOKENS: tokens_follower},
         ),
     )
-
-
-def _decoded(stored: Stored) -> Fact | None:
-    try:
-        return decode_fact(stored.data)
-    except msgspec.MsgspecError as error:
-        log.warning("unknown-fact-passed-over", sequence=stored.sequence, reason=str(error))
-        return None

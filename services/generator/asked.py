@@ -1,7 +1,7 @@
 """Whether an answer is still asked for: a log that lost its tail may have lost the question with it."""
 
 from shared.domain import subjects
-from shared.domain.events import AnswerRequest, AnswerRequested, MessageRequested, decode_fact
+from shared.domain.events import AnswerRequest, AnswerRequested, MessageRequested
 from shared.domain.subjects import Sequence
 from shared.log.protocol import Log
 
@@ -13,10 +13,10 @@ async def asked_at(log: Log, request: AnswerRequest, sequence: Sequence) -> Sequ
     whoever got the `202` could not even ask again.
     """
     (found,) = await log.fetch(subjects.CHATS, [sequence])
-    if found is not None and decode_fact(found.data) == request:
+    if found is not None and found.event == request:
         return sequence
-    for stored in await log.read(subjects.facts(request.chat), Sequence(0)):
-        fact = decode_fact(stored.data)
+    for recorded in await log.read(subjects.facts(request.chat), Sequence(0)):
+        fact = recorded.event
         if isinstance(fact, MessageRequested | AnswerRequested) and fact.answer == request.answer:
-            return stored.sequence
+            return recorded.sequence
     return Sequence(0)

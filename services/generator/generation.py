@@ -36,10 +36,10 @@ from shared.domain.events import (
     Outcome,
     Problem,
     Usage,
-    decode_fact,
 )
 from shared.domain.subjects import Sequence
 from shared.log.protocol import Log
+from shared.log.recorded import facts_of
 from shared.logging import bind, logger
 from shared.settings import Settings
 
@@ -161,7 +161,7 @@ class Generation:
 
     async def _facts_since(self) -> list[Fact]:
         scope = subjects.facts(self.request.chat)
-        return [decode_fact(stored.data) for stored in await self._log.read(scope, self.asked_at)]
+        return facts_of(await self._log.read(scope, self.asked_at))
 
     # --- generating -------------------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Generation:
     async def _context(self) -> list[Fact]:
         found = await self._log.fetch(subjects.CHATS, self.request.context)
         chat = self.request.chat  # an imported or forged reference never shows another chat's text
-        return [decode_fact(one.data) for one in found if one and one.subject.split(".")[1] == chat]
+        return facts_of(one for one in found if one and one.chat == chat)
 
     # --- ending --------------------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class Generation:
         await self._ask_the_log()
         scope = subjects.facts(self.request.chat)
         since = await self._log.read(scope, self.asked_at)
-        todo = self._plan([decode_fact(stored.data) for stored in since])
+        todo = self._plan(facts_of(since))
         if isinstance(todo, Gone):
             raise ChatGone(self.request.chat)
         if isinstance(todo, Settled):

@@ -13,7 +13,7 @@ from services.generator.providers.registry import Registry
 from services.generator.providers.retry import stream_with_retries
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
-from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated, decode_fact
+from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated
 from shared.domain.subjects import ChatId, Sequence
 from shared.log.append import append_fact
 from shared.log.event_log import Delivery, EventLog
@@ -66,15 +66,17 @@ class Titles:
     async def _take(self, delivery: Delivery) -> None:
         """Whatever fails but the log ends with a title or without one; the queue never stands still for it."""
         try:
-            end = decode_fact(delivery.stored.data)
+            end = delivery.recorded.event
             if isinstance(end, AnswerCompleted):
-                bind(chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.stored.sequence)
+                bind(
+                    chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.recorded.sequence
+                )
                 await self._give_title(end)
             await delivery.ack()
         except LogUnavailable as error:
-            log.warning("title-waits", sequence=delivery.stored.sequence, reason=str(error))
+            log.warning("title-waits", sequence=delivery.recorded.sequence, reason=str(error))
         except Exception:
-            log.exception("title-failed", sequence=delivery.stored.sequence)
+            log.exception("title-failed", sequence=delivery.recorded.sequence)
             await delivery.ack()
         finally:
             self._deliveries.discard(delivery)
@@ -115,12 +117,12 @@ class Titles:
         created = await self._log.last(subjects.fact(chat, "chat-created"))
         if newest is None or created is None:
             return None
-        fact = decode_fact(created.data)
+        fact = created.event
         return None if isinstance(fact, ChatCreated) and fact.title is not None else newest.sequence
 
     async def _first_question(self, chat: ChatId) -> MessageRequested | None:
         found = await self._log.next(subjects.fact(chat, "message-requested"), Sequence(1))
-        fact = decode_fact(found.data) if found else None
+        fact = found.event if found else None
         return fact if isinstance(fact, MessageRequested) and not fact.imported else None
 
     async def _by_model(self, end: AnswerCompleted, text: str) -> str:

@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 from uuid import uuid4
 
-import msgspec
-
 from services.generator import metrics
 from services.generator.generation import Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
@@ -21,13 +19,12 @@ from shared.domain.events import (
     CancelRequested,
     ChatDeleted,
     MessageRequested,
-    decode_fact,
     encode,
 )
 from shared.domain.subjects import AnswerId
 from shared.log.event_log import Delivery, EventLog
 from shared.log.follower import Follower
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, Unknown
 from shared.logging import bind, logger
 from shared.settings import Settings
 from shared.tasks import cancel_and_wait
@@ -52,9 +49,7 @@ class Worker:
     async def serve(self) -> None:
         """Until `stop`. Then hands over what it has, within `shutdown_seconds`."""
         await self._log.listen(subjects.worker(self.id), self._answer_question)
-        stops = Follower(
-            self._log, subjects.CHATS, self._stop_requested, self._settings, filters=subjects.STOPS
-        )
+        stops = Follower(self._log, subjects.CHATS, self._handle_stop, self._settings, filters=subjects.STOPS)
         beside = [stops.run(), self._beat(), self._announce()]
         if self._settings.titles:
             beside.append(Titles(self._log, self._registry, self._settings).run())
@@ -98,11 +93,10 @@ class Worker:
             return max(1, self._settings.answers_in_flight_max - len(self._tasks))
 
     async def _take(self, delivery: Delivery) -> None:
-        try:
-            request = decode_fact(delivery.stored.data)
-        except msgspec.MsgspecError as error:
+        request = delivery.recorded.event
+        if isinstance(request, Unknown):
             # Left in the queue: a newer generator may know it. It never blocks the others.
-            log.error("undecodable-request", sequence=delivery.stored.sequence, reason=str(error))
+            log.error("undecodable-request", sequence=delivery.recorded.sequence, reason=request.reason)
             await delivery.give_back(self._settings.ack_wait_seconds)
             return
         if not isinstance(request, MessageRequested | AnswerRequested):
@@ -115,7 +109,7 @@ class Worker:
         await self._room.acquire()
         generation = Generation(
             request,
-            delivery.stored.sequence,
+            delivery.recorded.sequence,
             log_=self._log,
             registry=self._registry,
             settings=self._settings,
@@ -192,18 +186,14 @@ class Worker:
             for _, delivery in list(self._running.values()):
                 await delivery.in_progress()
 
-    def _stop_requested(self, stored: Stored) -> None:
-        try:
-            fact = decode_fact(stored.data)
-        except msgspec.MsgspecError:
-            return
-        match fact:
-            case CancelRequested():
-                if running := self._running.get(fact.answer):
+    def _handle_stop(self, recorded: Recorded) -> None:
+        match recorded.event:
+            case CancelRequested(answer=answer):
+                if running := self._running.get(answer):
                     running[0].stop(Stop.CANCELLED)
-            case ChatDeleted():
+            case ChatDeleted(chat=chat):
                 for generation, _ in list(self._running.values()):
-                    if generation.request.chat == fact.chat:
+                    if generation.request.chat == chat:
                         generation.stop(Stop.DELETED)
             case _:
                 pass
@@ -226,5 +216,5 @@ class Worker:
 
 async def _acknowledge(generation: Generation, delivery: Delivery) -> None:
     """Not what a log that lost its tail no longer has: another request may have its sequence by now."""
-    if generation.asked_at == delivery.stored.sequence:
+    if generation.asked_at == delivery.recorded.sequence:
         await delivery.ack()

@@ -10,7 +10,7 @@ from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolC
 from shared.domain import subjects
 from shared.domain.answer import AnswerState
 from shared.domain.errors import ChatGone, SequenceConflict, TailLost
-from shared.domain.events import AnswerEvent, TokenEmitted, decode_answer_event
+from shared.domain.events import AnswerEvent, TokenEmitted
 from shared.domain.subjects import AnswerId, Index, Sequence
 from shared.log.answer_journal import AnswerJournal
 from shared.log.append import append_answer_event
@@ -118,7 +118,7 @@ class AnswerWriter(AnswerJournal):
             event, sequence = self._events[-1]
             subject = subjects.answer(self._answer)
             found = await self._log.next(subject, sequence)
-            if found and (found.sequence, decode_answer_event(found.data)) != (sequence, event):
+            if found and (found.sequence, found.event) != (sequence, event):
                 raise SequenceConflict(subject, sequence)
         self.doubtful = False
 

@@ -78,6 +78,19 @@ def stream_of(subject: str) -> str:
     raise ValueError(f"{subject!r} belongs to no stream")
 
 
+def parse(subject: str) -> tuple[str, ChatId, AnswerId | None]:
+    """Returns the stream of an event's subject, its chat and, in TOKENS, its answer.
+
+    The chat is empty in MODELS. Raises `ValueError` on a subject of no stream.
+    """
+    stream = stream_of(subject)
+    _, _, rest = subject.partition(".")
+    if stream == TOKENS:
+        chat, _, answer_id = rest.partition(".")
+        return stream, ChatId(chat), AnswerId(answer_id)
+    return stream, ChatId("" if stream == MODELS else rest.partition(".")[0]), None
+
+
 def client_id(text: str) -> str | None:
     """A client's own id in its one canonical form (UUID in lower case, ULID in upper), or None if it is neither."""
     for form in (text.lower(), text.upper()):

@@ -14,11 +14,11 @@ from shared.domain.events import (
     Outcome,
     Problem,
     Usage,
-    decode_answer_event,
 )
 from shared.domain.subjects import AnswerId, Attempt, Sequence
 from shared.log.append import append_answer_event, append_fact
 from shared.log.protocol import Log
+from shared.log.recorded import answer_events_of
 
 _FINISH_REASONS: dict[Outcome, str] = {"completed": "", "failed": "error", "cancelled": "cancelled"}
 """Finish reasons of ends for which no provider gave one."""
@@ -40,9 +40,10 @@ class AnswerJournal:
         self.state = AnswerState()
 
     async def load(self) -> None:
-        """Reads the events that other writers appended. Raises `LogUnavailable`."""
-        for stored in await self._log.read(subjects.answer(self._answer), self.state.sequence):
-            self._record(decode_answer_event(stored.data), stored.sequence)
+        """Reads the events that other writers appended. Raises `LogUnavailable` and `UndecodableEvent`."""
+        found = await self._log.read(subjects.answer(self._answer), self.state.sequence)
+        for event, sequence in answer_events_of(found):
+            self._record(event, sequence)
 
     async def append(self, event: AnswerEvent) -> None:
         """Appends after the last event. Raises `SequenceConflict` when another writer has the answer, and `TailLost`."""

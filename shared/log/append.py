@@ -13,7 +13,8 @@ from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.domain.events import AnswerEnded, AnswerEvent, Fact, encode, name_of
 from shared.domain.subjects import AnswerId, Sequence
-from shared.log.protocol import Log, Stored
+from shared.log.protocol import Log
+from shared.log.recorded import Recorded
 
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 2.0
@@ -99,7 +100,7 @@ async def _settled(
 
 async def _ours(log: Log, scope: str, data: bytes, expected: Sequence) -> Sequence:
     """The sequence of our own event, if it stands after the expected one; else the conflict is real."""
-    found: Stored | None = await log.next(scope, Sequence(expected + 1))
+    found: Recorded | None = await log.next(scope, Sequence(expected + 1))
     if found is None:
         last = await log.last(scope)
         # Nothing after it, and yet refused: the log ends before what it had acknowledged to us.

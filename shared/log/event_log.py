@@ -32,7 +32,8 @@ from shared.domain import subjects
 from shared.domain.errors import ConfigurationError, LogFull, LogUnavailable, SequenceConflict
 from shared.domain.subjects import Sequence
 from shared.log import queue
-from shared.log.protocol import Position, PushFeed, Stored
+from shared.log.protocol import Position, PushFeed
+from shared.log.recorded import Recorded, record
 from shared.log.streams import consumers, streams
 from shared.logging import logger
 from shared.settings import Settings
@@ -82,7 +83,7 @@ class Delivery:
         self._message = message
         self._ack_timeout_seconds = ack_timeout_seconds
         meta = message.metadata
-        self.stored = Stored(message.subject, Sequence(meta.sequence.stream), meta.timestamp, message.data)
+        self.recorded = record(message.subject, Sequence(meta.sequence.stream), meta.timestamp, message.data)
         self.delivered: int = meta.num_delivered
 
     async def ack(self) -> None:
@@ -102,7 +103,7 @@ class Delivery:
 class _Gathered:
     """A feed that ends: complete when all has come that was there when it began."""
 
-    def __init__(self, into: dict[str, list[Stored]]) -> None:
+    def __init__(self, into: dict[str, list[Recorded]]) -> None:
         self._into = into
         self._expected: int | None = None
         self._count = 0
@@ -112,7 +113,7 @@ class _Gathered:
         self._expected = pending
         self._check()
 
-    def stored(self, stored: Stored, consumer_sequence: int) -> None:
+    def stored(self, stored: Recorded, consumer_sequence: int) -> None:
         self._into[stored.subject].append(stored)
         self._count = consumer_sequence
         self._check()
@@ -230,18 +231,18 @@ class EventLog:
 
     # --- reading -----------------------------------------------------------------------------------
 
-    async def last(self, subject: str) -> Stored | None:
+    async def last(self, subject: str) -> Recorded | None:
         return await self._get(subjects.stream_of(subject), {"last_by_subj": subject})
 
-    async def next(self, subject: str, at: Sequence) -> Stored | None:
+    async def next(self, subject: str, at: Sequence) -> Recorded | None:
         return await self._get(subjects.stream_of(subject), {"seq": int(at), "next_by_subj": subject})
 
-    async def at(self, stream: str, sequence: Sequence) -> Stored | None:
+    async def at(self, stream: str, sequence: Sequence) -> Recorded | None:
         """From the leader; None where it was purged, or never was."""
         return await self._get(stream, {"seq": int(sequence)})
 
-    async def read(self, subject: str, after: Sequence) -> list[Stored]:
-        stream, found, at = subjects.stream_of(subject), list[Stored](), int(after) + 1
+    async def read(self, subject: str, after: Sequence) -> list[Recorded]:
+        stream, found, at = subjects.stream_of(subject), list[Recorded](), int(after) + 1
         while True:
             query = {"seq": at, "next_by_subj": subject, "batch": _BATCH}
             batch, pending = await self._direct(stream, query)
@@ -258,13 +259,13 @@ class EventLog:
             found.append(step)
         return found
 
-    async def scan(self, stream: str, after: Sequence, most: int) -> list[Stored]:
+    async def scan(self, stream: str, after: Sequence, most: int) -> list[Recorded]:
         """The next messages of a stream, whatever their subject: at most so many, fewer where a replica is behind."""
         found, _ = await self._direct(stream, {"seq": after + 1, "next_by_subj": ">", "batch": most})
         return found
 
-    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
-        async def one(sequence: Sequence) -> Stored | None:
+    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Recorded | None]:
+        async def one(sequence: Sequence) -> Recorded | None:
             found, _ = await self._direct(stream, {"seq": int(sequence)})
             # A replica that is behind says "none" for what the leader has.
             return found[0] if found else await self.at(stream, sequence)
@@ -279,9 +280,9 @@ class EventLog:
         )
         return found[0].sequence if found else None
 
-    async def read_many(self, names: Iterable[str]) -> dict[str, list[Stored]]:
+    async def read_many(self, names: Iterable[str]) -> dict[str, list[Recorded]]:
         """As `read` from the beginning, for many subjects of one stream in one scan of it."""
-        wanted: dict[str, list[Stored]] = {name: [] for name in names}
+        wanted: dict[str, list[Recorded]] = {name: [] for name in names}
         gathered = _Gathered(wanted)
         stream = subjects.stream_of(next(iter(wanted)))
         end = await self.push(stream, gathered, start=Sequence(1), filters=tuple(wanted))
@@ -297,25 +298,25 @@ class EventLog:
             found.extend(await self.read(name, found[-1].sequence if found else Sequence(0)))
         return wanted
 
-    async def latest(self, wildcard: str) -> list[Stored]:
+    async def latest(self, wildcard: str) -> list[Recorded]:
         """The last message of each subject that matches."""
         stream = subjects.stream_of(wildcard)
         found, _ = await self._direct(stream, {"multi_last": [wildcard], "batch": _BATCH})
         return found
 
-    async def _get(self, stream: str, query: dict[str, Any]) -> Stored | None:
+    async def _get(self, stream: str, query: dict[str, Any]) -> Recorded | None:
         data = await self._request(f"$JS.API.STREAM.MSG.GET.{stream}", msgspec.json.encode(query), None)
         reply = _get_reply.decode(data)
         if reply.message is not None:
             got = reply.message
-            return Stored(got.subject, Sequence(got.seq), got.time, base64.b64decode(got.data))
+            return record(got.subject, Sequence(got.seq), got.time, base64.b64decode(got.data))
         if reply.error is not None and reply.error.err_code not in _NOT_FOUND:
             raise LogUnavailable(f"{stream}: {reply.error.description}")
         return None
 
-    async def _direct(self, stream: str, query: dict[str, Any]) -> tuple[list[Stored], int]:
+    async def _direct(self, stream: str, query: dict[str, Any]) -> tuple[list[Recorded], int]:
         """One Direct Get: its messages, and how many more there are."""
-        found: list[Stored] = []
+        found: list[Recorded] = []
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         single = "batch" not in query
 
@@ -398,7 +399,7 @@ class EventLog:
             sequence, consumer_sequence, nanoseconds = fields[-4:-1] if len(fields) == 9 else fields[7:10]  # noqa: PLR2004 - with and without a domain
             time = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
             feed.stored(
-                Stored(message.subject, Sequence(int(sequence)), time, message.data), int(consumer_sequence)
+                record(message.subject, Sequence(int(sequence)), time, message.data), int(consumer_sequence)
             )
 
         subscription = await self._bulk.subscribe(inbox, cb=take, pending_bytes_limit=-1)
@@ -559,6 +560,6 @@ def _refusal(error: _ApiError, subject: str, expected: int) -> Exception:
     return LogUnavailable(f"{subject}: {error.description}")
 
 
-def _from_headers(message: Msg, headers: dict[str, str]) -> Stored:
+def _from_headers(message: Msg, headers: dict[str, str]) -> Recorded:
     time = msgspec.convert(headers["Nats-Time-Stamp"], datetime)
-    return Stored(headers["Nats-Subject"], Sequence(int(headers["Nats-Sequence"])), time, message.data or b"")
+    return record(headers["Nats-Subject"], Sequence(int(headers["Nats-Sequence"])), time, message.data or b"")

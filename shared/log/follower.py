@@ -14,7 +14,8 @@ from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Position, Stored
+from shared.log.protocol import Position
+from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -34,7 +35,7 @@ class Follower:
         self,
         log_: EventLog,
         stream: str,
-        handle: Callable[[Stored], None],
+        handle: Callable[[Recorded], None],
         settings: Settings,
         *,
         filters: tuple[str, ...] = (),
@@ -48,7 +49,7 @@ class Follower:
         self._filters = filters
         self._start = start or self._a_little_before_now
         self._rewound = rewound or _nothing
-        self._seen: Stored | None = None
+        self._seen: Recorded | None = None
         self._began_after = Sequence(0)
         self._created = ""
         self._consumer_sequence = 0
@@ -125,7 +126,7 @@ class Follower:
         log.error("log-rewound", stream=self._stream, sequence=self.position, last=position.last)
         return True
 
-    async def _still_there(self, seen: Stored, last: Sequence) -> bool:
+    async def _still_there(self, seen: Recorded, last: Sequence) -> bool:
         """Whether the last event that was handled is still what the log has at that place."""
         if last < seen.sequence:
             return False
@@ -155,7 +156,7 @@ class Follower:
         if pending == 0 and self._target is not None:
             self._target = min(self._target, self.position)
 
-    def stored(self, stored: Stored, consumer_sequence: int) -> None:
+    def stored(self, stored: Recorded, consumer_sequence: int) -> None:
         if self._broken.is_set():
             return
         self._heard = True
@@ -200,7 +201,7 @@ class Follower:
         first = await self._log.first_since(self._stream, start)
         return Sequence(first - 1) if first else last
 
-    async def _newest(self) -> Stored | None:
+    async def _newest(self) -> Recorded | None:
         return await self._log.last(
             {subjects.CHATS: subjects.CHATS_SUBJECTS}.get(self._stream, subjects.TOKENS_SUBJECTS)
         )

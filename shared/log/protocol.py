@@ -1,21 +1,12 @@
 """What a log holds, and what appends, workers and followers need of one: the protocols that a simulation can stand in for."""
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Protocol
 
 from msgspec import Struct
 
 from shared.domain.subjects import Sequence
-
-
-class Stored(Struct, frozen=True):
-    """A message as the log holds it. `time` is the broker's."""
-
-    subject: str
-    sequence: Sequence
-    time: datetime
-    data: bytes
+from shared.log.recorded import Recorded
 
 
 class Position(Struct, frozen=True):
@@ -35,19 +26,19 @@ class Log(Protocol):
         """One try. Raises `SequenceConflict`, `LogFull` or, when it is not known whether it was stored, `LogUnavailable`."""
         ...
 
-    async def last(self, subject: str) -> Stored | None:
+    async def last(self, subject: str) -> Recorded | None:
         """The newest message on a subject or wildcard, from the leader."""
         ...
 
-    async def next(self, subject: str, at: Sequence) -> Stored | None:
+    async def next(self, subject: str, at: Sequence) -> Recorded | None:
         """The first message at or after `at` on a subject or wildcard, from the leader."""
         ...
 
-    async def read(self, subject: str, after: Sequence) -> list[Stored]:
+    async def read(self, subject: str, after: Sequence) -> list[Recorded]:
         """All that is on a subject or wildcard after a sequence, in order, complete up to the leader's end."""
         ...
 
-    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
+    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Recorded | None]:
         """Exactly these messages, in the order asked for; None for one that is gone."""
         ...
 
@@ -59,7 +50,7 @@ class Log(Protocol):
 class PushFeed(Protocol):
     """What a follower is told, in order, without awaiting."""
 
-    def stored(self, stored: Stored, consumer_sequence: int) -> None: ...
+    def stored(self, stored: Recorded, consumer_sequence: int) -> None: ...
     def heartbeat(self, last_consumer_sequence: int) -> None: ...
     def begun(self, pending: int) -> None:
         """The consumer was made; so many messages were there for it then."""

@@ -11,7 +11,7 @@ from services.api.http.request_metrics import RequestMetrics
 from services.api.streaming.answer_times import AnswerTimes
 from shared.domain.events import TokenEmitted, encode
 from shared.domain.subjects import Attempt, Index, Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import record
 from shared.metrics import append
 
 STEPS = 100_000
@@ -58,7 +58,7 @@ def appends(call: Callable[[str], Any]) -> Callable[[], None]:
 def main() -> None:
     log, times = Log(), AnswerTimes()
     token = encode(TokenEmitted(attempt=Attempt(1), index=Index(57), text="word "))
-    stored = Stored("tokens.c.c_a1", Sequence(9), datetime.now(UTC), token)
+    stored = record("tokens.c.c_a1", Sequence(9), datetime.now(UTC), token)
     tell("append, bare", appends(log.bare))
     tell("append, measured", appends(log.measured))
     tell("API: one token followed (AnswerTimes)", steps(lambda: times.tokens(stored)))

@@ -14,7 +14,7 @@ from shared.domain.subjects import AnswerId, ChatId, Sequence
 from shared.log.append import append_answer_event, append_fact
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.settings import Settings
 from tests.support import examples
 
@@ -170,11 +170,11 @@ async def test_no_broker_is_one_clear_error() -> None:
 
 class Seen:
     def __init__(self) -> None:
-        self.stored: list[Stored] = []
+        self.stored: list[Recorded] = []
         self._wanted = 0
         self._enough = asyncio.Event()
 
-    def __call__(self, stored: Stored) -> None:
+    def __call__(self, stored: Recorded) -> None:
         self.stored.append(stored)
         if len(self.stored) >= self._wanted:
             self._enough.set()

@@ -42,7 +42,7 @@ async def vanish(nats_url: str, asked: dict[str, str]) -> None:
 
     try:
         async for delivery in log.requests(subjects.GENERATORS, one):
-            if asked["message"] in delivery.stored.data.decode():
+            if asked["message"] in delivery.recorded.data.decode():
                 await delivery.ack()
                 return
             await delivery.give_back()

@@ -23,7 +23,7 @@ from services.api.read_model.queries import Reads
 from services.api.read_model.statements import LIVE, statements
 from shared.domain.chat import ChatState
 from shared.domain.subjects import ChatId, Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, record
 from shared.settings import Settings
 from tests.support import examples
 from tests.support.histories import History, histories
@@ -54,7 +54,7 @@ async def rows(connection: asyncpg.Connection) -> dict[str, list[dict[str, Any]]
     }
 
 
-async def folded(connection: asyncpg.Connection, stored: list[Stored], sizes: list[int]) -> Checkpoint:
+async def folded(connection: asyncpg.Connection, stored: list[Recorded], sizes: list[int]) -> Checkpoint:
     checkpoint, at = await empty(connection), 0
     for size in (*sizes, len(stored)):
         if batch := stored[at : at + size]:
@@ -147,7 +147,7 @@ async def test_an_event_that_cannot_be_decoded_stops_the_projector_after_what_ca
     history.states[examples.CHAT] = ChatState(examples.CHAT)
     history.append(examples.chat_created(title="folded"))
     (good,) = history.stored()
-    poison = Stored(good.subject, Sequence(2), good.time, b'{"type":"chat-exploded.v9"}')
+    poison = record(good.subject, Sequence(2), good.time, b'{"type":"chat-exploded.v9"}')
     async with pool.acquire() as connection:
         with pytest.raises(ProjectorStopped, match="sequence 2"):
             await fold_batch(connection, LIVE, await empty(connection), [good, poison])

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from shared.domain import subjects
 from shared.domain.errors import SequenceConflict
 from shared.domain.subjects import Sequence
-from shared.log.protocol import Position, Stored
+from shared.log.protocol import Position
+from shared.log.recorded import Recorded
 from tests.simulation.consumers import PullConsumer, PushConsumer
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.storage import Stream
@@ -33,7 +34,7 @@ class Broker:
         self.pushes: dict[PushConsumer, None] = {}
         self.listeners: dict[str, tuple[Process, Callable[[str], str]]] = {}
         self.reconnects: list[tuple[Process, Callable[[], None]]] = []
-        self.stored: Callable[[Stored, Process], None] = lambda _stored, _by: None
+        self.stored: Callable[[Recorded, Process], None] = lambda _stored, _by: None
         self.purged: Callable[[str], None] = lambda _subject: None
 
     def now(self) -> datetime:

@@ -27,7 +27,7 @@ from shared.domain.events import (
     decode_fact,
 )
 from shared.domain.subjects import AnswerId, ChatId, Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from tests.simulation import provider
 from tests.simulation.broker import Broker
 from tests.simulation.loop import Process
@@ -98,7 +98,7 @@ class Checker:
 
     # --- what gets into the log ------------------------------------------------------------------------
 
-    def stored(self, stored: Stored, by: Process) -> None:
+    def stored(self, stored: Recorded, by: Process) -> None:
         self._trace.add(by, f"stores {stored.subject} {stored.sequence} {stored.data.decode()}")
         if subjects.stream_of(stored.subject) == subjects.TOKENS:
             answer = self.answer(AnswerId(stored.subject.rpartition(".")[2]))
@@ -225,7 +225,7 @@ class Checker:
 
     # --- the queue, the workers and the provider ----------------------------------------------------------
 
-    def delivered(self, stored: Stored, to: Process) -> None:
+    def delivered(self, stored: Recorded, to: Process) -> None:
         fact = decode_fact(stored.data)
         self._trace.add(to, f"is given {stored.sequence}")
         if isinstance(fact, MessageRequested | AnswerRequested):

@@ -8,7 +8,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from shared.domain.subjects import Sequence
-from shared.log.protocol import PushFeed, Stored
+from shared.log.protocol import PushFeed
+from shared.log.recorded import Recorded
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.storage import Stream, matches
 
@@ -23,7 +24,7 @@ class Pending(Struct):
 class Pull(Struct):
     process: Process
     room: int
-    reply: "asyncio.Future[list[tuple[Stored, int]]]"
+    reply: "asyncio.Future[list[tuple[Recorded, int]]]"
     lost: bool
 
 
@@ -38,7 +39,7 @@ class PullConsumer:
         self.pending: dict[Sequence, Pending] = {}
         self.counts: dict[Sequence, int] = {}
         self.acked: Callable[[Sequence, Process], None] = lambda _sequence, _by: None
-        self.delivered: Callable[[Stored, Process], None] = lambda _stored, _to: None
+        self.delivered: Callable[[Recorded, Process], None] = lambda _stored, _to: None
         self._loop = loop
         self._process = process
         self._ack_wait = ack_wait
@@ -65,7 +66,7 @@ class PullConsumer:
             pull = self._waiting.popleft()
             if pull.reply.done() or not pull.process.alive:
                 continue
-            batch: list[tuple[Stored, int]] = []
+            batch: list[tuple[Recorded, int]] = []
             while len(batch) < pull.room and (stored := self._take()):
                 batch.append(self._deliver(stored, pull.process))
             if not batch:
@@ -74,7 +75,7 @@ class PullConsumer:
             if not pull.lost:
                 pull.reply.set_result(batch)
 
-    def _candidate(self) -> Stored | None:
+    def _candidate(self) -> Recorded | None:
         while self._next <= self.stream.last_sequence:
             stored = self.stream.messages.get(self._next)
             if stored and any(matches(pattern, stored.subject) for pattern in self.filters):
@@ -82,7 +83,7 @@ class PullConsumer:
             self._next = Sequence(self._next + 1)
         return None
 
-    def _take(self) -> Stored | None:
+    def _take(self) -> Recorded | None:
         while self._again:
             sequence = self._again.pop(0)
             if stored := self.stream.messages.get(sequence):
@@ -93,7 +94,7 @@ class PullConsumer:
             self._next = Sequence(self._next + 1)
         return stored
 
-    def _deliver(self, stored: Stored, to: Process) -> tuple[Stored, int]:
+    def _deliver(self, stored: Recorded, to: Process) -> tuple[Recorded, int]:
         count = self.counts[stored.sequence] = self.counts.get(stored.sequence, 0) + 1
         self.pending[stored.sequence] = Pending(count, self._loop.time() + self._ack_wait)
         self._watch(stored.sequence)
@@ -185,7 +186,7 @@ class PushConsumer:
         self._beat_later()
         return self._number
 
-    def offer(self, stored: Stored) -> None:
+    def offer(self, stored: Recorded) -> None:
         if self.gone or stored is not self._stream.messages.get(stored.sequence):
             return
         early = (

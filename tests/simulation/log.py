@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
-from shared.log.protocol import Position, PushFeed, Stored
+from shared.log.protocol import Position, PushFeed
+from shared.log.recorded import Recorded
 from shared.settings import Settings
 from tests.simulation.broker import Broker
 from tests.simulation.consumers import Pull, PullConsumer, PushConsumer
@@ -22,8 +23,8 @@ _RECONNECT_WAIT_SECONDS = 0.2
 class SimDelivery:
     """As `shared.log.Delivery`."""
 
-    def __init__(self, log: "SimLog", queue: PullConsumer, stored: Stored, delivered: int) -> None:
-        self.stored = stored
+    def __init__(self, log: "SimLog", queue: PullConsumer, stored: Recorded, delivered: int) -> None:
+        self.recorded = stored
         self.delivered = delivered
         self._log = log
         self._queue = queue
@@ -129,37 +130,37 @@ class SimLog:
     async def publish_latest(self, subject: str, data: bytes) -> None:
         await self.call("publish-latest", lambda: None)
 
-    async def last(self, subject: str) -> Stored | None:
+    async def last(self, subject: str) -> Recorded | None:
         return await self.call("last", lambda: self._stream_of(subject).last(subject))
 
-    async def next(self, subject: str, at: Sequence) -> Stored | None:
-        def serve() -> Stored | None:
+    async def next(self, subject: str, at: Sequence) -> Recorded | None:
+        def serve() -> Recorded | None:
             return next((one for one in self._stream_of(subject).on(subject) if one.sequence >= at), None)
 
         return await self.call("next", serve)
 
-    async def at(self, stream: str, sequence: Sequence) -> Stored | None:
+    async def at(self, stream: str, sequence: Sequence) -> Recorded | None:
         return await self.call("at", lambda: self._broker.streams[stream].messages.get(sequence))
 
-    async def read(self, subject: str, after: Sequence) -> list[Stored]:
-        def serve() -> list[Stored]:
+    async def read(self, subject: str, after: Sequence) -> list[Recorded]:
+        def serve() -> list[Recorded]:
             return [one for one in self._stream_of(subject).on(subject) if one.sequence > after]
 
         return await self.call("read", serve)
 
-    async def read_many(self, names: Iterable[str]) -> dict[str, list[Stored]]:
+    async def read_many(self, names: Iterable[str]) -> dict[str, list[Recorded]]:
         wanted = list(names)
         return await self.call("read-many", lambda: {one: self._stream_of(one).on(one) for one in wanted})
 
-    async def scan(self, stream: str, after: Sequence, most: int) -> list[Stored]:
-        def serve() -> list[Stored]:
+    async def scan(self, stream: str, after: Sequence, most: int) -> list[Recorded]:
+        def serve() -> list[Recorded]:
             held = self._broker.streams[stream].messages.values()
             found = [one for one in held if one.sequence > after]
             return found[: min(most, 1 + len(found) // 2) if self._network.weather.slow else most]
 
         return await self.call("scan", serve)
 
-    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
+    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Recorded | None]:
         wanted = list(sequences)
         held = self._broker.streams[stream]
         return await self.call("fetch", lambda: [held.messages.get(one) for one in wanted])
@@ -193,7 +194,7 @@ class SimLog:
                 await asyncio.sleep(_RECONNECT_WAIT_SECONDS)
                 continue
             fate = self._network.fate(self._timeout)
-            reply: asyncio.Future[list[tuple[Stored, int]]] = self._loop.create_future()
+            reply: asyncio.Future[list[tuple[Recorded, int]]] = self._loop.create_future()
             pull = Pull(self.process, room, reply, fate.there is None or fate.back is None)
             self._loop.call_later(
                 self._network.latency(), queue.pull, pull, context=self._broker.process.context
@@ -277,6 +278,6 @@ def _time_out(reply: "asyncio.Future[Any]", what: str) -> None:
     _settle(reply, None, LogUnavailable(f"no reply to {what}"))
 
 
-def _nothing_came(reply: "asyncio.Future[list[tuple[Stored, int]]]") -> None:
+def _nothing_came(reply: "asyncio.Future[list[tuple[Recorded, int]]]") -> None:
     if not reply.done():
         reply.set_result([])

@@ -8,7 +8,7 @@ import pytest
 from services.api.read_model import projector
 from services.api.read_model.checkpoint import Checkpoint, mark_of
 from services.api.read_model.projections import project
-from services.api.read_model.projector import _decoded
+from services.api.read_model.projector import _known
 from services.api.read_model.statements import statements
 from services.api.streaming.hot_log import HotAnswer
 from services.api.streaming.sse import Cursor
@@ -23,7 +23,7 @@ from shared.domain.subjects import Sequence
 from shared.log import append
 from shared.log.append import append_answer_event
 from shared.log.event_log import Delivery
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from tests.simulation.broker import Broker
 from tests.support import examples
 
@@ -63,16 +63,16 @@ def retry_without_is_it_mine(patch: pytest.MonkeyPatch) -> None:
 
 def checkpoint_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
     async def fold_batch(
-        connection: Any, schema: str, checkpoint: Checkpoint, batch: list[Stored]
+        connection: Any, schema: str, checkpoint: Checkpoint, batch: list[Recorded]
     ) -> Checkpoint:
-        known, _ = _decoded(batch)
+        known, _ = _known(batch)
         named, reached = statements(schema), batch[-1].sequence
         mark = mark_of(batch[-1])
         await connection.execute(named["advance"], checkpoint.position, reached, checkpoint.created)
         await connection.execute(named["mark"], mark)
         async with connection.transaction():
-            for stored, fact in known:
-                for name, arguments in project(fact, stored.sequence, stored.time):
+            for recorded, fact in known:
+                for name, arguments in project(fact, recorded.sequence, recorded.time):
                     await connection.execute(named[name], *arguments)
         return Checkpoint(reached, checkpoint.created, checkpoint.version, mark)
 

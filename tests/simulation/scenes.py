@@ -8,7 +8,7 @@ from typing import Any
 from shared.domain import subjects
 from shared.domain.events import AnswerEvent, Fact, decode_answer_event, decode_fact, encode, name_of
 from shared.domain.subjects import AnswerId
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.settings import Settings
 from tests.simulation import provider
 from tests.simulation.broker import EPOCH
@@ -36,7 +36,7 @@ class Stage:
         self._changed = asyncio.Event()
         self._client = Process("client")
 
-    def _stored(self, stored: Stored, by: Process) -> None:
+    def _stored(self, stored: Recorded, by: Process) -> None:
         self.checker.stored(stored, by)
         in_tokens = subjects.stream_of(stored.subject) == subjects.TOKENS
         self.on_stored(decode_answer_event(stored.data) if in_tokens else decode_fact(stored.data))

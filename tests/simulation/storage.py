@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from shared.domain.subjects import Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, record
 
 
 def matches(pattern: str, subject: str) -> bool:
@@ -19,31 +19,31 @@ def matches(pattern: str, subject: str) -> bool:
 class Stream:
     def __init__(self, name: str) -> None:
         self.name = name
-        self.messages: dict[Sequence, Stored] = {}
+        self.messages: dict[Sequence, Recorded] = {}
         self.last_sequence = Sequence(0)
         self.ids: dict[str, Sequence] = {}
-        self._by_chat: dict[str, list[Stored]] = {}
+        self._by_chat: dict[str, list[Recorded]] = {}
 
-    def on(self, pattern: str) -> list[Stored]:
+    def on(self, pattern: str) -> list[Recorded]:
         """What is stored on a subject or wildcard, in order."""
         chat = pattern.split(".")[1]
-        held: Iterable[Stored] = self.messages.values() if chat == "*" else self._by_chat.get(chat, ())
+        held: Iterable[Recorded] = self.messages.values() if chat == "*" else self._by_chat.get(chat, ())
         return [one for one in held if matches(pattern, one.subject)]
 
-    def last(self, pattern: str) -> Stored | None:
+    def last(self, pattern: str) -> Recorded | None:
         found = self.on(pattern)
         return found[-1] if found else None
 
-    def append(self, subject: str, data: bytes, time: datetime, id_: str) -> Stored:
+    def append(self, subject: str, data: bytes, time: datetime, id_: str) -> Recorded:
         self.last_sequence = Sequence(self.last_sequence + 1)
-        stored = Stored(subject, self.last_sequence, time, data)
+        stored = record(subject, self.last_sequence, time, data)
         self.messages[stored.sequence] = stored
         self._by_chat.setdefault(subject.split(".")[1], []).append(stored)
         if id_:
             self.ids[id_] = stored.sequence
         return stored
 
-    def remove(self, gone: Iterable[Stored]) -> None:
+    def remove(self, gone: Iterable[Recorded]) -> None:
         for one in gone:
             del self.messages[one.sequence]
             self._by_chat[one.subject.split(".")[1]].remove(one)

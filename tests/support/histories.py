@@ -31,7 +31,7 @@ from shared.domain.events import (
     name_of,
 )
 from shared.domain.subjects import Attempt, ChatId, Index, Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, record
 from tests.support import examples
 
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -51,9 +51,9 @@ class History:
         evolve(self.states[fact.chat], fact, sequence)
         self.facts.append((fact, sequence))
 
-    def stored(self) -> list[Stored]:
+    def stored(self) -> list[Recorded]:
         return [
-            Stored(
+            record(
                 subjects.fact(fact.chat, name_of(fact)),
                 sequence,
                 _BEGIN + timedelta(seconds=sequence),

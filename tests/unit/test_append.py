@@ -10,7 +10,7 @@ from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, Tail
 from shared.domain.events import encode
 from shared.domain.subjects import Sequence
 from shared.log.append import append_answer_event, append_fact
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, record
 from tests.support import examples
 
 
@@ -18,7 +18,7 @@ class ScriptedLog:
     """The rules of JetStream's conditional append, and a script of what goes wrong with each publish."""
 
     def __init__(self, *script: str) -> None:
-        self.messages: list[Stored] = []
+        self.messages: list[Recorded] = []
         self.last_sequence = 0
         self._script = list(script)
 
@@ -35,23 +35,23 @@ class ScriptedLog:
             raise SequenceConflict(subject, expected)
         self.last_sequence += 1
         sequence = Sequence(self.last_sequence)
-        self.messages.append(Stored(subject, sequence, datetime.now(UTC), data))
+        self.messages.append(record(subject, sequence, datetime.now(UTC), data))
         if step == "stored, ack lost":
             raise LogUnavailable("lost on the way back")
         return sequence
 
-    async def last(self, subject: str) -> Stored | None:
+    async def last(self, subject: str) -> Recorded | None:
         return next((one for one in reversed(self.messages) if _matches(subject, one.subject)), None)
 
-    async def next(self, subject: str, at: Sequence) -> Stored | None:
+    async def next(self, subject: str, at: Sequence) -> Recorded | None:
         return next(
             (one for one in self.messages if one.sequence >= at and _matches(subject, one.subject)), None
         )
 
-    async def read(self, subject: str, after: Sequence) -> list[Stored]:
+    async def read(self, subject: str, after: Sequence) -> list[Recorded]:
         return [one for one in self.messages if one.sequence > after and _matches(subject, one.subject)]
 
-    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Stored | None]:
+    async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Recorded | None]:
         return [next((one for one in self.messages if one.sequence == wanted), None) for wanted in sequences]
 
     async def purge(self, subject: str, before: Sequence | None = None) -> None:

@@ -14,7 +14,7 @@ from services.api.streaming.sse import Cursor
 from shared.domain import subjects
 from shared.domain.events import AnswerEvent, TokenEmitted, encode
 from shared.domain.subjects import Attempt, Index, Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, record
 from shared.settings import Settings
 from shared.sse_decoder import SseDecoder
 from tests.support import examples
@@ -27,8 +27,8 @@ def hot(*events: AnswerEvent) -> HotAnswer:
     return answer
 
 
-def stored(event: AnswerEvent, sequence: int) -> Stored:
-    return Stored(subjects.answer(examples.answer()), Sequence(sequence), datetime.now(UTC), encode(event))
+def stored(event: AnswerEvent, sequence: int) -> Recorded:
+    return record(subjects.answer(examples.answer()), Sequence(sequence), datetime.now(UTC), encode(event))
 
 
 class Reader:
@@ -204,7 +204,7 @@ async def test_the_hot_log_stays_within_its_bytes() -> None:
     for number in range(1, 200):
         subject = subjects.answer(examples.answer(number))
         for event in (examples.started(), examples.token(1, "x" * 100)):
-            hot_log.tokens(Stored(subject, Sequence(number), datetime.now(UTC), encode(event)))
+            hot_log.tokens(record(subject, Sequence(number), datetime.now(UTC), encode(event)))
         assert hot_log._size_bytes <= 20_000
     assert hot_log.get(examples.answer(199)) is not None
     assert hot_log.get(examples.answer(1)) is None

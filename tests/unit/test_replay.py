@@ -17,7 +17,7 @@ from infra.inspect.replay_lines import EXPIRED, NOT_THE_SAME, Lines
 from shared.domain import subjects
 from shared.domain.events import AnswerEvent, Fact, encode, name_of
 from shared.domain.subjects import AnswerId, Sequence
-from shared.log.protocol import Stored
+from shared.log.recorded import record
 from tests.support import examples
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -46,7 +46,7 @@ def of_answer(
 
 
 def _entry(subject: str, data: bytes, sequence: int, milliseconds: int) -> Entry:
-    return entry(Stored(subject, Sequence(sequence), NOON + timedelta(milliseconds=milliseconds), data))
+    return entry(record(subject, Sequence(sequence), NOON + timedelta(milliseconds=milliseconds), data))
 
 
 def an_answer(text: tuple[str, ...] = ("Hel", "lo"), at: int = 10) -> list[Entry]:

@@ -3,11 +3,10 @@
 import re
 import time
 
-import msgspec
 from msgspec import Struct
 
 from shared.domain.errors import LogUnavailable, UnknownModel
-from shared.domain.events import CatalogueAnnounced, decode_catalogue
+from shared.domain.events import CatalogueAnnounced
 from shared.domain.subjects import MODELS_SUBJECTS
 from shared.log.event_log import EventLog
 from shared.settings import Settings
@@ -59,12 +58,7 @@ class Catalogue:
             if not self._known:
                 raise
             return
-        known = []
-        for one in stored:
-            try:
-                known.append(decode_catalogue(one.data))
-            except msgspec.MsgspecError:
-                continue
+        known = [one.event for one in stored if isinstance(one.event, CatalogueAnnounced)]
         self._known = sorted(known, key=lambda c: (c.kind == "demo", c.provider))
         self._read_at = time.monotonic() if known else float("-inf")
 

@@ -4,19 +4,18 @@ The law of this file: a state may be old, never wrong. What is decided on it is 
 that it was the newest; and a "no" is given only after the leader was asked (`fresh`).
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
-import msgspec
-
+from services.api.commands.held_facts import HeldFacts
 from services.api.read_model.checkpoint import Checkpoint, is_lost, mark_of
 from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.domain import subjects
 from shared.domain.chat import ChatState, evolve
 from shared.domain.errors import LogUnavailable
-from shared.domain.events import ChatDeleted, Fact, decode_fact
+from shared.domain.events import ChatDeleted, Fact
 from shared.domain.subjects import ChatId, Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -29,7 +28,7 @@ class ChatStates:
         self._reads = reads
         self._settings = settings
         self._cached: OrderedDict[ChatId, ChatState] = OrderedDict()
-        self._held: deque[Stored] = deque(maxlen=settings.facts_held_max)
+        self._held = HeldFacts(settings.facts_held_max)
         self._deleted: OrderedDict[ChatId, None] = OrderedDict()
         self._follows_after: Sequence | None = None
         self._sound_mark = ""
@@ -47,18 +46,17 @@ class ChatStates:
         self._follows_after = Sequence(min(max(folded, oldest_held, 0), position.last))
         return Sequence(self._follows_after + 1)
 
-    def follow(self, stored: Stored, fact: Fact | None) -> None:
-        """Called by the follower of CHATS, in order; `fact` is None for one that this version does not know."""
-        if len(self._held) == self._held.maxlen:
-            self._follows_after = self._held[0].sequence
-        self._held.append(stored)
-        chat = _chat_of(stored)
-        if isinstance(fact, ChatDeleted):
-            self._deleted[chat] = None
+    def follow(self, recorded: Recorded) -> None:
+        """Holds the next fact, and applies it to the cached state of its chat. Called by the follower of CHATS, in order."""
+        evicted = self._held.add(recorded)
+        if evicted is not None:
+            self._follows_after = evicted
+        if isinstance(recorded.event, ChatDeleted):
+            self._deleted[recorded.chat] = None
             if len(self._deleted) > self._settings.chat_states_max:
                 self._deleted.popitem(last=False)
-        if (state := self._cached.get(chat)) is not None:
-            _apply(state, stored, fact)
+        if (state := self._cached.get(recorded.chat)) is not None:
+            _apply(state, recorded)
 
     def is_deleted(self, chat: ChatId) -> bool:
         """Whether this process knows it, while the rows may not yet. What was deleted stays deleted, unless the log lost it."""
@@ -73,7 +71,7 @@ class ChatStates:
 
     @property
     def _seen(self) -> Sequence:
-        return self._held[-1].sequence if self._held else self._follows_after or Sequence(0)
+        return self._held.newest or self._follows_after or Sequence(0)
 
     def rewound(self) -> None:
         self._cached.clear()
@@ -112,10 +110,8 @@ class ChatStates:
         return lost
 
     def _has_followed(self, checkpoint: Checkpoint) -> bool:
-        for stored in reversed(self._held):
-            if stored.sequence <= checkpoint.position:
-                return mark_of(stored) == checkpoint.mark
-        return False
+        followed = self._held.at(checkpoint.position)
+        return followed is not None and mark_of(followed) == checkpoint.mark
 
     async def fresh(self, chat: ChatId) -> ChatState:
         """As the leader has it. Raises `LogUnavailable`."""
@@ -128,16 +124,16 @@ class ChatStates:
         if newest.sequence != state.sequence:
             if newest.sequence < state.sequence:  # the log lost its tail
                 return await self._replayed(chat)
-            for stored in await self._log.read(subjects.facts(chat), state.sequence):
-                _apply(state, stored, _decoded(stored))
+            for recorded in await self._log.read(subjects.facts(chat), state.sequence):
+                _apply(state, recorded)
         return state
 
     async def _replayed(self, chat: ChatId) -> ChatState:
         """From the log alone: dear in a large stream (`jetstream.md`), so only where the rows cannot help."""
         following = self._follows_after is not None
         state = ChatState(chat)
-        for stored in await self._log.read(subjects.facts(chat), Sequence(0)):
-            _apply(state, stored, _decoded(stored))
+        for recorded in await self._log.read(subjects.facts(chat), Sequence(0)):
+            _apply(state, recorded)
         self._cached.pop(chat, None)
         if (
             not following or self._follows_after is None
@@ -147,10 +143,9 @@ class ChatStates:
         return self._keep(state)
 
     def _tell(self, state: ChatState, folded: Sequence) -> None:
-        """What the follower has since."""
-        for stored in self._held:
-            if stored.sequence > folded and _chat_of(stored) == state.id:
-                _apply(state, stored, _decoded(stored))
+        """Applies the facts that the follower has brought since `folded`."""
+        for recorded in self._held.of(state.id, folded):
+            _apply(state, recorded)
 
     def _keep(self, state: ChatState) -> ChatState:
         """The one object per chat that the follower keeps new. Another may have come first: then that one."""
@@ -164,20 +159,8 @@ class ChatStates:
         return state
 
 
-def _apply(state: ChatState, stored: Stored, fact: Fact | None) -> None:
-    if fact is None:  # not known to this version; appends must expect it all the same
-        state.sequence = Sequence(max(state.sequence, stored.sequence))
-    else:
-        evolve(state, fact, stored.sequence)
-
-
-def _chat_of(stored: Stored) -> ChatId:
-    return ChatId(stored.subject.split(".", 2)[1])
-
-
-def _decoded(stored: Stored) -> Fact | None:
-    try:
-        return decode_fact(stored.data)
-    except msgspec.MsgspecError:
-        log.warning("unknown-fact-passed-over", sequence=stored.sequence)
-        return None
+def _apply(state: ChatState, recorded: Recorded) -> None:
+    if isinstance(recorded.event, Fact):
+        evolve(state, recorded.event, recorded.sequence)
+    else:  # this version does not know it, and yet an append must expect its sequence
+        state.sequence = Sequence(max(state.sequence, recorded.sequence))

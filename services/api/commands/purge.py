@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from services.api.commands.handler import Commands
-from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
-from shared.domain.subjects import AnswerId, ChatId
-from shared.log.protocol import Stored
+from shared.domain.subjects import ChatId
+from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -34,11 +33,10 @@ class Leftovers:
         self._chats[chat] = None
         self._more.set()
 
-    def tokens(self, stored: Stored) -> None:
+    def tokens(self, recorded: Recorded) -> None:
         """Called by the follower of TOKENS."""
-        chat = subjects.chat_of(AnswerId(stored.subject.rpartition(".")[2]))
-        if self._is_deleted(chat):
-            self.deleted(chat)
+        if self._is_deleted(recorded.chat):
+            self.deleted(recorded.chat)
 
     async def run(self) -> None:
         """For ever."""

@@ -12,7 +12,7 @@ from shared.domain import subjects
 from shared.domain.errors import UnspoolError
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 
 LOST = "lost"
 """The mark of rows that hold what the log has lost. It stays until the rows are rebuilt."""
@@ -51,11 +51,11 @@ async def is_lost(event_log: EventLog, checkpoint: Checkpoint) -> bool:
     if found is not None:
         return mark_of(found) != checkpoint.mark
     # Purged with its chat, if that has its tombstone; else it was lost, and another one at its place was purged.
-    subject = checkpoint.mark.rpartition(" ")[2]
-    return await event_log.last(subjects.fact(subject.split(".")[1], "chat-deleted")) is None
+    _, chat, _ = subjects.parse(checkpoint.mark.rpartition(" ")[2])
+    return await event_log.last(subjects.fact(chat, "chat-deleted")) is None
 
 
-def mark_of(stored: Stored) -> str:
+def mark_of(stored: Recorded) -> str:
     """Returns the mark of a fact. The broker's time tells it from any other fact that may get its sequence later."""
     return f"{stored.sequence}@{stored.time.isoformat()} {stored.subject}"
 

@@ -14,7 +14,7 @@ from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.domain import subjects
 from shared.domain.answer import Asked
 from shared.domain.errors import LogUnavailable, SequenceConflict, TailLost
-from shared.domain.events import Problem
+from shared.domain.events import ChatDeleted, Problem
 from shared.domain.subjects import AnswerId, ChatId, MessageId, Sequence
 from shared.log.answer_journal import AnswerJournal
 from shared.log.event_log import EventLog
@@ -90,7 +90,7 @@ class Orphans:
         await journal.load()
         await journal.end_without_provider(asked, request, worker=_WORKER, outcome="failed", error=problem)
         newest = await self._log.last(subjects.facts(asked.chat))
-        if newest is None or newest.subject.endswith(".chat-deleted"):
+        if newest is None or isinstance(newest.event, ChatDeleted):
             return
         await journal.append_end_fact(asked, newest.sequence)
         metrics.ORPHANS.inc()

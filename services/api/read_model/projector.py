@@ -29,10 +29,10 @@ from services.api.read_model.projections import project
 from services.api.read_model.statements import LIVE, statements
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, UndecodableEvent
-from shared.domain.events import Fact, decode_fact
+from shared.domain.events import ChatDeleted, Fact
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded, Unknown
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -134,7 +134,7 @@ class Projector:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    def news(self, _stored: Stored | None = None) -> None:
+    def news(self, _stored: Recorded | None = None) -> None:
         """Called when CHATS has grown: for a follower's `handle`."""
         self._news.set()
 
@@ -144,13 +144,12 @@ class Projector:
         """
         return self._moved
 
-    async def _purge_deleted(self, batch: list[Stored]) -> None:
+    async def _purge_deleted(self, batch: list[Recorded]) -> None:
         """Whoever deleted a chat purges it at once, and may die before: here it is done before the checkpoint moves."""
-        for stored in batch:
-            _, chat, name = stored.subject.split(".")
-            if name == "chat-deleted":
-                await self._log.purge(subjects.facts(chat), before=stored.sequence)
-                await self._log.purge(subjects.answers(chat))
+        for recorded in batch:
+            if isinstance(recorded.event, ChatDeleted):
+                await self._log.purge(subjects.facts(recorded.chat), before=recorded.sequence)
+                await self._log.purge(subjects.answers(recorded.chat))
 
     async def _wait_for_news(self, checkpoint: Checkpoint) -> None:
         try:
@@ -194,13 +193,13 @@ class Projector:
 
 
 async def fold_batch(
-    connection: asyncpg.Connection, schema: str, checkpoint: Checkpoint, batch: list[Stored]
+    connection: asyncpg.Connection, schema: str, checkpoint: Checkpoint, batch: list[Recorded]
 ) -> Checkpoint:
     """Rows and checkpoint in one transaction. Raises `CheckpointMoved` when the checkpoint is not where it was read.
 
     Raises `ProjectorStopped` at an event that it does not know; what came before it in the batch is folded.
     """
-    known, poison = _decoded(batch)
+    known, poison = _known(batch)
     named = statements(schema)
     reached = checkpoint
     if known:
@@ -214,19 +213,20 @@ async def fold_batch(
             if moved != "UPDATE 1":
                 raise CheckpointMoved(f"{schema} is no longer at {checkpoint.position}")
             await connection.execute(named["mark"], reached.mark)
-            for stored, fact in known:
-                for name, arguments in project(fact, stored.sequence, stored.time):
+            for recorded, fact in known:
+                for name, arguments in project(fact, recorded.sequence, recorded.time):
                     await connection.execute(named[name], *arguments)
     if poison is not None:
         raise ProjectorStopped(f"{poison}; `unspool inspect {poison.sequence}` shows it")
     return reached
 
 
-def _decoded(batch: list[Stored]) -> tuple[list[tuple[Stored, Fact]], UndecodableEvent | None]:
-    known: list[tuple[Stored, Fact]] = []
-    for stored in batch:
-        try:
-            known.append((stored, decode_fact(stored.data)))
-        except msgspec.MsgspecError as error:
-            return known, UndecodableEvent(stored.subject, stored.sequence, str(error))
+def _known(batch: list[Recorded]) -> tuple[list[tuple[Recorded, Fact]], UndecodableEvent | None]:
+    """Returns the facts up to the first event that this version does not know, and that event as an error."""
+    known: list[tuple[Recorded, Fact]] = []
+    for recorded in batch:
+        if not isinstance(recorded.event, Fact):
+            reason = recorded.event.reason if isinstance(recorded.event, Unknown) else "it is no fact"
+            return known, UndecodableEvent(recorded.subject, recorded.sequence, reason)
+        known.append((recorded, recorded.event))
     return known, None

@@ -15,16 +15,14 @@ from shared.domain.events import (
     AnswerCompleted,
     AnswerEnded,
     AnswerRequested,
-    Fact,
     MessageRequested,
+    TokenEmitted,
 )
 from shared.domain.subjects import AnswerId
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 
 _ANSWERS_MAX = 50_000
-_FIRST_INDEX = b'"index":1,'
-_HEAD_BYTES = 64
-"""A token's type, attempt and index come first, and none of its text."""
+_FIRST_INDEX = 1
 
 
 class _Times(Struct):
@@ -40,25 +38,25 @@ class AnswerTimes:
     def __init__(self) -> None:
         self._running: OrderedDict[AnswerId, _Times] = OrderedDict()
 
-    def fact(self, stored: Stored, fact: Fact | None) -> None:
+    def fact(self, recorded: Recorded) -> None:
         """Called by the follower of CHATS, in order."""
-        match fact:
-            case MessageRequested() | AnswerRequested() if not fact.imported:
-                times = self._of(fact.answer)
-                times.asked = stored.time
+        match recorded.event:
+            case (MessageRequested() | AnswerRequested()) as request if not request.imported:
+                times = self._of(request.answer)
+                times.asked = recorded.time
                 _tell_first(times)
-            case AnswerEnded():
-                self._ended(stored.time, fact)
+            case AnswerEnded() as end:
+                self._ended(recorded.time, end)
             case _:
                 pass
 
-    def tokens(self, stored: Stored) -> None:
+    def tokens(self, recorded: Recorded) -> None:
         """Called by the follower of TOKENS, for every event of every answer: all but the first cost one comparison."""
-        if _FIRST_INDEX not in stored.data[:_HEAD_BYTES]:
+        event, answer = recorded.event, recorded.answer
+        if not isinstance(event, TokenEmitted) or event.index != _FIRST_INDEX or answer is None:
             return
-        answer = AnswerId(stored.subject.rpartition(".")[2])
         times = self._of(answer)
-        times.first = stored.time
+        times.first = recorded.time
         _tell_first(times)
         self._tell_pace(answer, times)
 

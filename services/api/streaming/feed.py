@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from services.api.streaming import sse
@@ -27,13 +26,11 @@ from shared.domain.events import (
     GenerationStarted,
     MessageRequested,
     TitleGenerated,
-    decode_answer_event,
-    decode_fact,
     name_of,
 )
 from shared.domain.subjects import AnswerId, Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Recorded
 from shared.settings import Settings
 
 RELOAD = "reload"
@@ -63,33 +60,32 @@ class Feed:
 
     # --- what the followers bring ----------------------------------------------------------------------
 
-    def follow(self, stored: Stored, fact: Fact | None) -> None:
+    def follow(self, recorded: Recorded) -> None:
         """Called by the follower of CHATS, in order."""
         if self._complete_after is None:
-            self._complete_after = Sequence(stored.sequence - 1)
-        self._newest = stored.sequence
-        if fact is None:
+            self._complete_after = Sequence(recorded.sequence - 1)
+        self._newest = recorded.sequence
+        fact = recorded.event
+        if not isinstance(fact, Fact):
             return
         if isinstance(fact, MessageRequested | AnswerRequested):
             self._running[fact.answer] = fact.owner
         if isinstance(fact, AnswerEnded):
             self._running.pop(fact.answer, None)
-        self._append(Item(stored.sequence, fact.owner, fact.chat, frame_of(fact, stored.sequence)))
+        self._append(Item(recorded.sequence, fact.owner, fact.chat, frame_of(fact, recorded.sequence)))
 
-    def tokens(self, stored: Stored) -> None:
+    def tokens(self, recorded: Recorded) -> None:
         """Called by the follower of TOKENS: only that an answer has begun is told, without an id of its own."""
-        answer = AnswerId(stored.subject.rpartition(".")[2])
-        if answer not in self._running or b'"generation-started' not in stored.data[:40]:
-            return
-        try:
-            event = decode_answer_event(stored.data)
-        except msgspec.MsgspecError:
-            return
-        if isinstance(event, GenerationStarted):
-            chat = subjects.chat_of(answer)
-            data = {"chat": chat, "answer": answer, "attempt": event.attempt, "model": event.model}
+        event, answer = recorded.event, recorded.answer
+        if isinstance(event, GenerationStarted) and answer in self._running:
+            data = {
+                "chat": recorded.chat,
+                "answer": answer,
+                "attempt": event.attempt,
+                "model": event.model,
+            }
             frame = sse.encode("answer-started", data)
-            self._append(Item(self._newest, self._running[answer], chat, frame))
+            self._append(Item(self._newest, self._running[answer], recorded.chat, frame))
 
     def rewound(self) -> None:
         """Watchers go: they come again with cursors that are then looked up in the log as it is."""
@@ -170,17 +166,16 @@ class Feed:
             batch = await self._log.scan(subjects.CHATS, after, self._settings.projector_batch_max)
             if not batch:
                 raise LogUnavailable("the log could not be read as far as the feed has come")
-            mine = [_frame_for(stored, owner, chat) for stored in batch if stored.sequence <= until]
+            mine = [_frame_for(one, owner, chat) for one in batch if one.sequence <= until]
             after = Sequence(min(batch[-1].sequence, until))
             yield b"".join(mine), after
 
 
-def _frame_for(stored: Stored, owner: str, chat: str | None) -> bytes:
-    try:
-        fact = decode_fact(stored.data)
-    except msgspec.MsgspecError:
+def _frame_for(recorded: Recorded, owner: str, chat: str | None) -> bytes:
+    fact = recorded.event
+    if not isinstance(fact, Fact) or fact.owner != owner or chat not in {None, fact.chat}:
         return b""
-    return frame_of(fact, stored.sequence) if fact.owner == owner and chat in {None, fact.chat} else b""
+    return frame_of(fact, recorded.sequence)
 
 
 def frame_of(fact: Fact, sequence: Sequence) -> bytes:

@@ -10,8 +10,6 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable
 
-import msgspec
-
 from services.api.streaming import sse
 from services.api.streaming.sse import Cursor
 from shared.domain import subjects
@@ -23,11 +21,10 @@ from shared.domain.events import (
     GenerationEnded,
     GenerationStarted,
     TokenEmitted,
-    decode_answer_event,
 )
 from shared.domain.subjects import AnswerId, Attempt, ChatId, Index, Sequence
 from shared.log.event_log import EventLog
-from shared.log.protocol import Stored
+from shared.log.recorded import Event, Recorded, Unknown
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -54,7 +51,7 @@ class HotAnswer:
         self.done = False
         self.stale = False
         self.deleted = False
-        self.backlog: list[Stored] | None = None
+        self.backlog: list[Recorded] | None = None
         """While the beginning is being read: what has come in meanwhile."""
         self._attempts: list[Attempt] = []
         self._positions: list[int] = []
@@ -152,25 +149,23 @@ class HotLog:
         if answer not in self._answers:
             self._new(answer)
 
-    def tokens(self, stored: Stored) -> None:
+    def tokens(self, recorded: Recorded) -> None:
         """Called by the follower of TOKENS, in order."""
-        answer = AnswerId(stored.subject.rpartition(".")[2])
+        answer, event = recorded.answer, recorded.event
+        if answer is None:
+            return
         hot = self._answers.get(answer)
         if hot is not None and hot.backlog is not None:
-            hot.backlog.append(stored)
-            return
-        try:
-            event = decode_answer_event(stored.data)
-        except msgspec.MsgspecError:
-            log.warning("unknown-event-passed-over", answer=answer, sequence=stored.sequence)
-            return
-        if hot is None:
-            if not _begins(event):
-                return  # its beginning was before our time: read when somebody asks for it
-            hot = self._new(answer)
-        self._add(hot, event, stored.sequence)
+            hot.backlog.append(recorded)
+        elif hot is not None:
+            self._add(hot, event, recorded.sequence)
+        elif isinstance(event, AnswerEvent) and _begins(event):
+            self._add(self._new(answer), event, recorded.sequence)
+        # Else its beginning was before our time: it is read when somebody asks for it.
 
-    def _add(self, hot: HotAnswer, event: AnswerEvent, sequence: Sequence) -> None:
+    def _add(self, hot: HotAnswer, event: Event | Unknown, sequence: Sequence) -> None:
+        if not isinstance(event, AnswerEvent):
+            return
         before = hot.size_bytes
         whole = hot.add(event, sequence)
         self._size_bytes += hot.size_bytes - before
@@ -266,18 +261,15 @@ class HotLog:
             if hot := self._answers.get(answer):
                 self._drop(hot)
 
-    def _complete(self, answer: AnswerId, found: list[Stored]) -> None:
+    def _complete(self, answer: AnswerId, found: list[Recorded]) -> None:
         hot = self._answers.get(answer)
         if hot is None or hot.backlog is None:
             return
         backlog, hot.backlog = hot.backlog, None
-        for stored in (*found, *backlog):
+        for recorded in (*found, *backlog):
             if hot.stale:
                 return
-            try:
-                self._add(hot, decode_answer_event(stored.data), stored.sequence)
-            except msgspec.MsgspecError:
-                log.warning("unknown-event-passed-over", answer=answer, sequence=stored.sequence)
+            self._add(hot, recorded.event, recorded.sequence)
         self._finish(hot)
 
     def __len__(self) -> int:

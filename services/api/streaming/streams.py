@@ -21,8 +21,6 @@ from shared.domain.errors import LogUnavailable, NotFound, UnspoolError
 from shared.domain.events import (
     AnswerEnded,
     TokenEmitted,
-    decode_answer_event,
-    decode_fact,
 )
 from shared.domain.subjects import AnswerId, Sequence
 from shared.log.event_log import EventLog
@@ -89,11 +87,11 @@ class Streams:
         """The terminal fact, from the log itself; None while the answer runs."""
         if node.ended is None:
             return None
-        (stored,) = await self._log.fetch(subjects.CHATS, [node.ended])
-        fact = decode_fact(stored.data) if stored else None
-        if not isinstance(fact, AnswerEnded) or fact.answer != node.id:
+        (recorded,) = await self._log.fetch(subjects.CHATS, [node.ended])
+        end = recorded.event if recorded else None
+        if not isinstance(end, AnswerEnded) or end.answer != node.id:
             raise NotFound("answer", node.id)
-        return fact, node.ended
+        return end, node.ended
 
     async def open(self, answer: AnswerId, owner: str, cursor: Cursor | None) -> Opened:
         """Raises `NotFound`, `LogUnavailable` or `TooManyStreams`, and then nothing was sent."""
@@ -134,7 +132,7 @@ class Streams:
         newest = await self._log.last(subjects.answer(hot.id))
         if newest is None or cursor.index is None:
             return False
-        event = decode_answer_event(newest.data)
+        event = newest.event
         known = event.index if isinstance(event, TokenEmitted) else getattr(event, "last_index", None)
         return known is None or known >= cursor.index
 
