@@ -1,31 +1,37 @@
-"""The small HTTP port of a process that serves nobody: `/livez`, `/readyz`, `/metrics`, for the platform.
+"""The health port of a process without an API: `/livez`, `/readyz` and `/metrics`, for the platform.
 
-It lives on the process' own loop, without a thread: where the loop hangs, `/livez` does not answer, which is what
-it is asked for. One request per connection; its head has a bound in bytes and in time.
+It runs on the event loop of the process, without a thread: `/livez` does not respond while the loop hangs, which is
+what the platform asks for. A connection serves one request, within limits of bytes and time.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import ClassVar
 
+import uvicorn
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
-from shared.domain.errors import ConfigurationError
+from shared.http_server import BoundedHttpProtocol, bind
 from shared.logging import logger
 from shared.metrics import may_scrape
 from shared.settings import Settings
 
 log = logger(__name__)
 
-_HEAD_MAX_BYTES = 8 * 1024
-_REQUEST_SECONDS = 5.0
-_TEXT = "text/plain; charset=utf-8"
+_CONNECTION_SECONDS = 5.0
+_STOP_SECONDS = 1
 
 
 class HealthPort:
+    """Serves the health port of one process. The process owns it, and keeps it open for as long as it works."""
+
     def __init__(
         self,
         port: int,
@@ -35,7 +41,7 @@ class HealthPort:
         measure: Callable[[], None],
         registry: Collector = REGISTRY,
     ) -> None:
-        """`not_ready` says why, or nothing; `measure` brings what a scrape shows up to date."""
+        """`not_ready` returns the reason, or '' when ready. `measure` updates the metrics before a scrape."""
         self._port = port
         self._settings = settings
         self._not_ready = not_ready
@@ -44,61 +50,71 @@ class HealthPort:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Nothing is opened when the port is 0. Raises `ConfigurationError` when it is taken."""
+        """Listens until the context ends, or not at all if the port is 0. Raises `ConfigurationError` if it is taken."""
         host, port = self._settings.host, self._port
         if not port:
             yield
             return
-        try:
-            server = await asyncio.start_server(self._serve, host, port, limit=_HEAD_MAX_BYTES)
-        except OSError as error:
-            raise ConfigurationError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        listening = bind(host, port)
+        server = _Server(self._config())
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
         log.info("health-port", host=host, port=port)
         try:
             yield
         finally:
-            server.close()
+            server.should_exit = True
+            await serving
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(
-            OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError
-        ):
-            async with asyncio.timeout(_REQUEST_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(self._response(head.decode("latin-1")))
-                await writer.drain()
-        writer.close()
+    def _config(self) -> uvicorn.Config:
+        routes = [
+            Route("/livez", self._livez),
+            Route("/readyz", self._readyz),
+            Route("/metrics", self._metrics),
+        ]
+        return uvicorn.Config(
+            Starlette(routes=routes),
+            http=_HealthProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            headers=[("connection", "close")],
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
 
-    def _response(self, head: str) -> bytes:
-        line, *fields = head.split("\r\n")
-        method, path = [*line.split(" "), "", ""][:2]
-        headers = {
-            name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)
-        }
-        if method not in {"GET", "HEAD"}:
-            return _message(HTTPStatus.METHOD_NOT_ALLOWED, b"")
-        status, kind, body = self._answer(path.partition("?")[0], headers.get("authorization", ""))
-        return _message(status, body, kind, without_body=method == "HEAD")
+    # Coroutines, because Starlette would run functions in a thread.
 
-    def _answer(self, path: str, authorization: str) -> tuple[HTTPStatus, str, bytes]:
-        match path:
-            case "/livez":
-                return HTTPStatus.OK, _TEXT, b"ok\n"
-            case "/readyz":
-                why = self._not_ready()
-                status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
-                return status, _TEXT, f"{why or 'ok'}\n".encode()
-            case "/metrics" if not may_scrape(self._settings, authorization):
-                return HTTPStatus.UNAUTHORIZED, _TEXT, b"A key is needed.\n"
-            case "/metrics":
-                self._measure()
-                return HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._registry)
-        return HTTPStatus.NOT_FOUND, _TEXT, b""
+    async def _livez(self, _request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def _readyz(self, _request: Request) -> Response:
+        reason = self._not_ready()
+        return PlainTextResponse(f"{reason or 'ok'}\n", 503 if reason else 200)
+
+    async def _metrics(self, request: Request) -> Response:
+        if not may_scrape(self._settings, request.headers.get("authorization", "")):
+            return PlainTextResponse("A key is needed.\n", 401)
+        self._measure()
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _message(status: HTTPStatus, body: bytes, kind: str = _TEXT, *, without_body: bool = False) -> bytes:
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: {kind}\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + (b"" if without_body else body)
+class _HealthProtocol(BoundedHttpProtocol):
+    """One connection, which ends after `_CONNECTION_SECONDS` whatever it does: uvicorn has no timeout for a head."""
+
+    head_max_bytes: ClassVar[int] = 8 * 1024
+    _deadline: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(_CONNECTION_SECONDS, transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        super().connection_lost(exc)
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals to the process."""
+        yield

@@ -14,13 +14,13 @@ from services.api.http.dependencies import Context
 from services.api.http.http_protocol import HttpProtocol
 from shared.domain.errors import ConfigurationError
 from shared.hosts import is_loopback
+from shared.http_server import bind
 from shared.logging import logger
 from shared.service import run_service
 from shared.settings import Settings, load
 
 log = logger(__name__)
 
-_BACKLOG = 2048
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -66,7 +66,7 @@ async def _serve(settings: Settings) -> int:
         if server is not None:
             server.should_exit = True
 
-    listening = _listen(settings)
+    listening = bind(settings.host, settings.port)
     async with open_context(settings, failed) as context:
         config = uvicorn.Config(
             make_app(settings, context),
@@ -81,16 +81,6 @@ async def _serve(settings: Settings) -> int:
         log.info("listening", host=settings.host, port=settings.port)
         await server.serve(sockets=[listening])
     return 1 if failures else 0
-
-
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
-        ) from error
 
 
 def _check_reach(settings: Settings) -> None:
