@@ -1,4 +1,4 @@
-"""An event in a few words: what a person who looks for a fault wants to know of it. Pure."""
+"""Describes an event in one line, for debugging. Pure."""
 
 import json
 from typing import Any, assert_never
@@ -38,14 +38,14 @@ RAW_MAX_BYTES = 200
 
 
 def name(entry: Entry) -> str:
-    """The tag without its version; of what cannot be decoded, the last word of its subject."""
+    """Returns the tag without its version, or `undecodable`."""
     if entry.event is None:
         return "undecodable"
     return str(entry.event.__struct_config__.tag).partition(".")[0]
 
 
 def place(event: Fact | AnswerEvent | None) -> str:
-    """`attempt.index`, as far as the event has them."""
+    """Returns `attempt.index`, or the part of it that the event has."""
     match event:
         case TokenEmitted():
             return f"{event.attempt}.{event.index}"
@@ -58,26 +58,26 @@ def place(event: Fact | AnswerEvent | None) -> str:
 
 
 def short(id_: str) -> str:
-    """Enough of an answer's id to tell it from the chat's others."""
+    """Returns the end of an answer's id, which is unique within the chat."""
     return id_[-SHOWN_OF_ID:]
 
 
 def words(entry: Entry) -> str:
-    """One line: `model demo/20x20ms, worker ...`."""
+    """Returns the fields of an event as one line: `model demo/20x20ms, worker ...`."""
     if entry.event is None:
         raw = entry.stored.data[:RAW_MAX_BYTES]
         more = "…" if len(entry.stored.data) > len(raw) else ""
         return printable(f"on {entry.stored.subject}, {entry.reason}: {raw!r}{more}")
     given = {key: value for key, value in _details(entry.event).items() if value not in (None, "", 0, {}, ())}
-    return printable(", ".join(f"{key} {_shown(value)}".strip() for key, value in given.items()))
+    return printable(", ".join(f"{key} {_format(value)}".strip() for key, value in given.items()))
 
 
 def _details(event: Fact | AnswerEvent) -> Details:
     match event:
         case MessageRequested() | AnswerRequested():
-            return _requested(event)
+            return _request_details(event)
         case AnswerEnded():
-            return _ended(event)
+            return _end_details(event)
         case GenerationStarted():
             return {
                 "model": event.model,
@@ -98,10 +98,10 @@ def _details(event: Fact | AnswerEvent) -> Details:
             ended = {"outcome": event.outcome, "finish reason": event.finish_reason}
             return ended | _usage(event.usage) | _problem(event.error)
         case _:
-            return _of_chat(event)
+            return _chat_details(event)
 
 
-def _of_chat(
+def _chat_details(
     event: CancelRequested
     | ChatCreated
     | TitleGenerated
@@ -132,7 +132,7 @@ def _of_chat(
             assert_never(event)
 
 
-def _requested(event: AnswerRequest) -> Details:
+def _request_details(event: AnswerRequest) -> Details:
     parent = event.parent if isinstance(event, MessageRequested) else None
     return {
         "model": event.model,
@@ -144,7 +144,7 @@ def _requested(event: AnswerRequest) -> Details:
     }
 
 
-def _ended(event: AnswerEnded) -> Details:
+def _end_details(event: AnswerEnded) -> Details:
     attempts = f"{len(event.spans)} attempts" if len(event.spans) > 1 else None
     ended = {"model": event.model, "finish reason": event.finish_reason, "characters": len(event.text)}
     problem = _problem(event.error) if isinstance(event, AnswerFailed) else {}
@@ -161,7 +161,7 @@ def _problem(problem: Problem | None) -> Details:
     return {"error": problem.code, "status": problem.status, "title": problem.title, "detail": problem.detail}
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, dict | tuple):
         return msgspec.json.encode(value).decode()
     return " ".join(str(value).split()) if isinstance(value, str) and "\n" in value else str(value)

@@ -1,4 +1,4 @@
-"""The pace at which answers were made, from the times at which the broker stored their events."""
+"""Replays events at their original pace, by the times at which the broker stored them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,7 +10,7 @@ from shared.domain.subjects import TOKENS, AnswerId
 
 
 class Pace:
-    """While any answer is being made time passes as it did, `speed` times as fast; in between it does not."""
+    """Delays the events of one replay: `speed` times as fast while answers were in generation, without other gaps."""
 
     def __init__(
         self,
@@ -25,8 +25,8 @@ class Pace:
         self._begun: tuple[datetime, float] | None = None
         self._running: set[AnswerId] = set()
 
-    async def wait_for(self, entry: Entry) -> None:
-        """Until it is this event's turn."""
+    async def wait_for_turn(self, entry: Entry) -> None:
+        """Returns when this event is due. Expects the events in order."""
         if self._begun is not None:
             then, began = self._begun
             due = began + (entry.stored.time - then).total_seconds() / self._speed

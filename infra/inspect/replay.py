@@ -1,4 +1,4 @@
-"""`unspool replay`: what the log holds of a chat, straight from JetStream."""
+"""`unspool replay`: prints the events of a chat, read from JetStream."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,14 @@ from shared.logging import configure
 from shared.settings import Settings
 
 CONNECT_SECONDS = 3.0
-"""A person waits for it."""
+"""Limit of the time to connect, because a person waits."""
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
+    """The command's options."""
+
     chat: str
     follow: bool = False
     speed: float | None = None
@@ -36,12 +38,12 @@ class Options:
 
 
 def main(settings: Settings, options: Options) -> int:
-    """Returns an exit status. Raises `NotFound` for a chat of which the log has nothing."""
+    """Prints the events and returns the exit status. Raises `NotFound` for a chat without events."""
     connect_seconds = min(settings.log_connect_seconds, CONNECT_SECONDS)
     settings = structs.replace(settings, log_level="error", log_connect_seconds=connect_seconds)
     configure(settings, "replay")
     if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal of few letters
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # the terminal's encoding may lack characters
     try:
         asyncio.run(_replay(settings, options))
     except KeyboardInterrupt:
@@ -58,16 +60,16 @@ async def _replay(settings: Settings, options: Options) -> None:
 
     async def show(entry: Entry) -> None:
         if pace is not None:
-            await pace.wait_for(entry)
+            await pace.wait_for_turn(entry)
         printer.show(entry)
 
-    async with _connected(settings) as log:
+    async with _open_log(settings) as log:
         chat_log = ChatLog(log, settings, chat)
         try:
             async for entry in chat_log.history():
                 await show(entry)
             if options.follow:
-                log.on_reconnect(lambda: printer.note("The log was away, and is there again."))
+                log.on_reconnect(lambda: printer.note("Reconnected to the log."))
                 await chat_log.follow(show)
         finally:
             printer.end()
@@ -78,7 +80,7 @@ def _lines(options: Options) -> Lines:
 
 
 @contextlib.asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[EventLog]:
+async def _open_log(settings: Settings) -> AsyncIterator[EventLog]:
     log = await EventLog.connect(settings, "unspool-replay")
     try:
         yield log

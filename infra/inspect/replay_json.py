@@ -1,4 +1,4 @@
-"""A replay for a program: a JSON document for each event, with the event as it is stored."""
+"""A replay for programs: one JSON document per event, with the stored event."""
 
 import base64
 import sys
@@ -12,7 +12,10 @@ from infra.inspect.replay_lines import timestamp
 
 
 class JsonLines:
+    """A `Printer` that writes JSON to standard output and notes to standard error."""
+
     def show(self, entry: Entry) -> None:
+        """Writes one line and flushes it."""
         stored = entry.stored
         line: dict[str, Any] = {
             "stream": entry.stream,
@@ -27,6 +30,7 @@ class JsonLines:
         sys.stdout.flush()
 
     def note(self, text: str) -> None:
+        """Writes a note to standard error."""
         print(text, file=sys.stderr)
 
     def end(self) -> None:
@@ -34,7 +38,7 @@ class JsonLines:
 
 
 def _event(data: bytes) -> dict[str, Any]:
-    """On one line, with its numbers as they are written; what is no JSON, as the beginning of its bytes."""
+    """Returns the stored JSON on one line with its numbers unchanged, or the first bytes if it is not JSON."""
     try:
         return {"event": msgspec.Raw(msgspec.json.format(data, indent=-1))}
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""A replay for a person: a line for each event, and the text of answers as it streamed in."""
+"""A replay for people: one line per event, and the text of answers as it was streamed."""
 
 from datetime import UTC, datetime
 from typing import Protocol
@@ -24,21 +24,24 @@ from shared.domain.subjects import AnswerId, Sequence
 
 MARGIN = "        │ "
 EXPIRED = "The answer's tokens have expired. This is the text of its end:"
-NOT_THE_SAME = "The tokens that are left do not make the text of its end, which is this:"
+NOT_THE_SAME = "The stored tokens differ from the text of its end. This is the text of its end:"
 
 
 class Printer(Protocol):
-    def show(self, entry: Entry) -> None: ...
+    """Prints a replay."""
+
+    def show(self, entry: Entry) -> None:
+        """Prints one event."""
 
     def note(self, text: str) -> None:
-        """What is no event."""
+        """Prints a note that is not an event."""
 
     def end(self) -> None:
-        """No more will come."""
+        """Completes the output after the last event."""
 
 
 class _Run(Struct):
-    """Token events of one answer in a row, shown as the text that they are."""
+    """Consecutive token events of one answer, shown as text."""
 
     answer: AnswerId
     first: Entry
@@ -47,7 +50,7 @@ class _Run(Struct):
 
 
 class Lines:
-    """With `each_token`, token events are lines like all others."""
+    """A `Printer` for a terminal. With `each_token`, every token event is a line of its own."""
 
     def __init__(self, console: Console, *, each_token: bool) -> None:
         self._console = console
@@ -56,6 +59,7 @@ class Lines:
         self._run: _Run | None = None
 
     def show(self, entry: Entry) -> None:
+        """Prints one event, and the text of messages and answers below it."""
         streams = isinstance(entry.event, TokenEmitted) and not self._each_token
         if self._run is not None and not (streams and entry.answer == self._run.answer):
             self.end()
@@ -73,11 +77,12 @@ class Lines:
                 pass
 
     def note(self, text: str) -> None:
+        """Prints a note on a line of its own."""
         self.end()
         self._console.print(Text(f"        {text}", style="yellow"), soft_wrap=True)
 
     def end(self) -> None:
-        """Of the run, if there is one: how far it came."""
+        """Ends a run of tokens with a line about its number, duration and last position."""
         if self._run is None:
             return
         run, self._run = self._run, None
@@ -91,7 +96,7 @@ class Lines:
 
     def _stream(self, entry: Entry, token: TokenEmitted) -> None:
         if self._run is None:
-            self._line(entry, "and on")
+            self._line(entry, "and following")
             self._run = _Run(token_answer(entry), entry, entry)
             self._console.out(MARGIN, end="", style="dim", highlight=False)
         self._run.last = entry
@@ -129,12 +134,12 @@ class Lines:
             evolve(state, entry.event, Sequence(entry.stored.sequence))
 
     def _check(self, end: AnswerEnded) -> None:
-        """The text of the end is shown only where the tokens did not already say the same."""
+        """Prints the text of the end if it differs from the text of the tokens."""
         state = self._answers.pop(end.answer, None)
         if state is not None and (state.whole_text, state.whole_reasoning) == (end.text, end.reasoning):
             return
         if state is None and not end.last_index:
-            return  # there never was a token
+            return  # The answer has no tokens.
         self.note(EXPIRED if state is None else NOT_THE_SAME)
         if end.reasoning:
             self._block(end.reasoning)
@@ -142,9 +147,11 @@ class Lines:
 
 
 def token_answer(entry: Entry) -> AnswerId:
+    """Returns the answer of an event of TOKENS."""
     assert entry.answer is not None  # noqa: S101 - every event of TOKENS is on an answer's subject
     return entry.answer
 
 
 def timestamp(time: datetime) -> str:
+    """Returns the time in UTC with milliseconds, in ISO 8601."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""`unspool inspect`: one stored event, as a person needs it who looks for what is wrong with it."""
+"""`unspool inspect`: prints one stored event with its metadata, for debugging."""
 
 import asyncio
 import sys
@@ -17,31 +17,33 @@ from shared.logging import configure
 from shared.settings import Settings
 
 RAW_MAX_BYTES = 2000
-"""Shown of what cannot be decoded. Of what can, all is shown: it has the log's own limits."""
+"""Limit for an event that cannot be decoded. Other events are printed as a whole."""
 
 
 class NoSuchEvent(UnspoolError):
+    """The stream has no event at this sequence. The message says why."""
+
     def __init__(self, stream: str, sequence: int, position: Position) -> None:
         if sequence > position.last:
             why = f"{stream} ends at {position.last}" if position.last else f"{stream} is empty"
         elif sequence < position.first:
             why = f"{stream} begins at {position.first}"
         else:
-            why = "it was purged, or its age was up"
+            why = "it was purged or has expired"
         super().__init__(f"there is no event at sequence {sequence} of {stream}: {why}")
 
 
 def main(settings: Settings, stream: str, sequence: int) -> int:
-    """Raises `NoSuchEvent`."""
+    """Prints the event and returns the exit status. Raises `NoSuchEvent`."""
     settings = structs.replace(settings, log_level="error")
     configure(settings, "inspect")
     if sys.stdout is not None:
-        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal of few letters
-    print(describe(asyncio.run(_found(settings, stream, Sequence(sequence)))))
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # the terminal's encoding may lack characters
+    print(describe(asyncio.run(_read_event(settings, stream, Sequence(sequence)))))
     return 0
 
 
-async def _found(settings: Settings, stream: str, sequence: Sequence) -> Entry:
+async def _read_event(settings: Settings, stream: str, sequence: Sequence) -> Entry:
     log = await EventLog.connect(settings, "unspool-inspect")
     try:
         stored = await log.at(stream, sequence)
@@ -53,7 +55,7 @@ async def _found(settings: Settings, stream: str, sequence: Sequence) -> Entry:
 
 
 def describe(found: Entry) -> str:
-    """Nothing in it is obeyed by a terminal, whatever the event holds."""
+    """Returns the event and its metadata as text without control characters."""
     stored = found.stored
     lines = [
         f"stream    {found.stream}",
@@ -74,7 +76,7 @@ def _pretty(data: bytes) -> str:
 
 
 def _raw(data: bytes) -> str:
-    """As JSON, where it is some: then an event of another version; else as bytes."""
+    """Returns the data as JSON if it is valid JSON, such as an event of another version; else as bytes."""
     shown = data[:RAW_MAX_BYTES]
     more = f"\n... and {len(data) - len(shown)} bytes more" if len(data) > len(shown) else ""
     if not more:

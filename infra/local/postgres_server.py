@@ -1,7 +1,7 @@
-"""The embedded Postgres: on loopback TCP only, its files in the data directory.
+"""The embedded Postgres: on loopback TCP only, with its files in the data directory.
 
-The law of this file: Postgres refuses to run as root. Root's is run by an ordinary account of the system, which
-owns the cluster and its password, and must be able to reach them and the programs.
+Postgres refuses to run as root. Root starts it as another account, which owns the cluster and its password, and must
+be able to access them and the programs.
 """
 
 import os
@@ -32,15 +32,17 @@ LOG_LINES_SHOWN = 5
 
 
 def url_at(port: int, password: str, database: str = DATABASE) -> str:
-    """Holds the password: not to be shown."""
+    """Returns the URL with the password. Do not print it."""
     return f"postgresql://{USER}:{password}@127.0.0.1:{port}/{database}?sslmode=disable"
 
 
 class PostgresServer:
+    """Prepares the embedded Postgres as a `Server`. The supervisor owns its process."""
+
     name = "Postgres"
 
     def __init__(self, data: DataDirectory, *, durable: bool = True) -> None:
-        """Not durable is for tests: a power cut may then cost the cluster."""
+        """Takes `durable=False` for tests: a power failure may then corrupt the cluster."""
         self._data = data
         self._durable = durable
         self._cluster = data.path / "postgres"
@@ -53,15 +55,17 @@ class PostgresServer:
         return self.url_of(DATABASE)
 
     def url_of(self, database: str) -> str:
+        """Returns the URL of a database of this server, with the password."""
         return url_at(self.port, self._password(), database)
 
     def check(self) -> None:
+        """Raises `ConfigurationError` if Postgres is not installed or its version does not fit the cluster."""
         programs = self._reachable_programs()
         if self._cluster.exists():
             self._check_version(programs)
 
     async def prepare(self) -> Program:
-        """Once, before the first start: what is started then, and after each crash. Its port stays the same."""
+        """Creates the cluster if needed, and returns the program for every start. Call it once."""
         programs = self._reachable_programs()
         if not self._cluster.exists():
             await self._make_cluster(programs)
@@ -71,15 +75,19 @@ class PostgresServer:
         return self._program("postgres", (str(programs.postgres), *options))
 
     async def before_start(self) -> None:
+        """Ends the remaining processes of a killed server."""
         await stop_leftovers(self._cluster)
 
     async def is_ready(self) -> bool:
-        """The first call that gets through also makes the database."""
+        """Returns True if Postgres accepts connections. Creates the database if it does not exist.
+
+        Raises `ConfigurationError` if the password is wrong.
+        """
         try:
             connection = await asyncpg.connect(self.url_of("postgres"), timeout=CONNECT_SECONDS)
         except asyncpg.InvalidPasswordError as error:
             password = self._data.secret_file("postgres")
-            raise ConfigurationError(f"{password} does not hold the password of {self._cluster}") from error
+            raise ConfigurationError(f"{password} is not the password of {self._cluster}") from error
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
         try:
@@ -96,15 +104,15 @@ class PostgresServer:
         if closed := cannot_enter(self._account, self._data.path):
             raise ConfigurationError(
                 f"Postgres does not run as root, and its user {self._account.name} cannot enter {closed}: "
-                f"open it (chmod o+x {closed}), or give another directory with --data"
+                f"open it (chmod o+x {closed}), or choose another directory with --data"
             )
         if can_run(self._account, str(found.postgres), "--version"):
             return found
         return copy_programs(found, self._data.path / "programs")
 
     async def _make_cluster(self, programs: PostgresBinaries) -> None:
-        """Aside, and moved to its place when it is whole."""
-        self._password()  # is in its file from here on
+        """Creates the cluster in a new directory and renames it when it is complete."""
+        self._password()  # creates the password file
         new = self._cluster.with_suffix(".new")
         make_private_directory(new, self._account)
         password_file = self._data.secret_file("postgres")
@@ -112,7 +120,7 @@ class PostgresServer:
         initdb = self._program("initdb", command)
         process = await spawn(initdb)
         if await process.wait() != 0:
-            raise StartError(f"cannot make a Postgres cluster:\n{log_tail(initdb.log, LOG_LINES_SHOWN)}")
+            raise StartError(f"cannot create a Postgres cluster:\n{log_tail(initdb.log, LOG_LINES_SHOWN)}")
         initdb.pid_file.unlink(missing_ok=True)
         new.rename(self._cluster)
 
@@ -121,14 +129,14 @@ class PostgresServer:
         access.write_text(ACCESS)
         self._configuration.write_text(configuration(self.port, access, durable=self._durable))
         for file in (self._configuration, access):
-            file.chmod(0o644)  # whatever the umask: the account reads them, and no secret is in them
+            file.chmod(0o644)  # override the umask: the account reads them; they hold no secrets
 
     def _check_version(self, programs: PostgresBinaries) -> None:
         made_by, runs = (self._cluster / "PG_VERSION").read_text().strip(), programs.major_version()
         if made_by != str(runs):
             raise ConfigurationError(
-                f"{self._cluster} was made by Postgres {made_by}, and {programs.postgres} is {runs}: move it away; "
-                "it holds read models only, which are made again from the log"
+                f"{self._cluster} was created by Postgres {made_by}, but {programs.postgres} is {runs}: move it away; "
+                "it contains read models only, which are rebuilt from the log"
             )
 
     def _password(self) -> str:
@@ -141,9 +149,9 @@ class PostgresServer:
             argv=argv,
             log=self._data.logs / f"{file_name}.log",
             pid_file=self._data.run / f"{file_name}.pid",
-            environ=environ | {"LC_ALL": "C"},  # messages in English, and no locale that the system lacks
-            stop_signal=signal.SIGINT,  # "fast": it ends its clients' connections and does not wait for them
-            kill_signal=signal.SIGQUIT,  # "immediate": the next start recovers
+            environ=environ | {"LC_ALL": "C"},  # English messages; the system may lack other locales
+            stop_signal=signal.SIGINT,  # "fast" shutdown: it closes the clients' connections
+            kill_signal=signal.SIGQUIT,  # "immediate" shutdown: the next start recovers
             account=self._account,
             directory=Path("/"),
         )

@@ -1,4 +1,4 @@
-"""Child processes: how they are started, stopped, and found again after a crash of the one who started them."""
+"""Starts and stops child processes, and finds them again after a crash of their supervisor."""
 
 import asyncio
 import contextlib
@@ -22,12 +22,12 @@ LOG_TAIL_BYTES = 8 * 1024
 
 
 class StartError(UnspoolError):
-    """A process did not come up. The message is for the person at the terminal, and may hold the end of its log."""
+    """A process did not start. The message is for the person at the terminal and may contain the end of its log."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """All that is needed to start one process, once or again."""
+    """Everything needed to start one process, any number of times."""
 
     name: str
     argv: tuple[str, ...]
@@ -37,20 +37,20 @@ class Program:
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     stop_signal: signal.Signals = signal.SIGTERM
     kill_signal: signal.Signals = signal.SIGKILL
-    """What follows if the stop signal has not helped in time."""
+    """Sent if the process has not ended in time after the stop signal."""
     account: Account | None = None
-    """None: the user who runs this."""
+    """The account that runs it; None for the current user."""
     directory: Path | None = None
 
 
 async def spawn(program: Program) -> asyncio.subprocess.Process:
-    """Starts it in a session of its own, so that a Ctrl-C at the terminal reaches the supervisor alone, which
-    then stops the others in their order.
+    """Starts a process in a new session, so that Ctrl-C reaches only the supervisor, which stops its processes in
+    order.
     """
     who = program.account
     tether = [str(os.getpid()), str(int(program.stop_signal))]
     tether += [str(who.uid), str(who.gid)] if who else ["-1", "-1"]
-    # Appending, so that the log can be cut while the process holds it open: the next line goes to the new end.
+    # Append mode: the log can be truncated while the process holds it open.
     with program.log.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -62,12 +62,12 @@ async def spawn(program: Program) -> asyncio.subprocess.Process:
             cwd=program.directory,
             start_new_session=True,
         )
-    _remember(program, process.pid)
+    _write_pid_file(program, process.pid)
     return process
 
 
 async def stop(process: asyncio.subprocess.Process, program: Program, grace_seconds: float) -> bool:
-    """False: it had to be killed."""
+    """Stops a process. Returns False if it did not end in time and was killed."""
     _send(process, program.stop_signal)
     try:
         await asyncio.wait_for(process.wait(), grace_seconds)
@@ -86,10 +86,12 @@ async def stop(process: asyncio.subprocess.Process, program: Program, grace_seco
 
 
 def how_it_ended(status: int) -> str:
+    """Returns an exit status or signal as text."""
     return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
 def log_tail(log: Path, lines: int) -> str:
+    """Returns the last lines of a log, or '' if it cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
@@ -100,40 +102,43 @@ def log_tail(log: Path, lines: int) -> str:
 
 
 async def stop_orphans(run_directory: Path) -> list[str]:
-    """Stops what an earlier supervisor, killed by force, left running, and gives their names.
+    """Stops processes that a killed supervisor left running, and returns their names.
 
-    A pid alone proves nothing, as the system uses it again: a process is ours if it also runs with the very
-    arguments that were noted at its start, which name the data directory.
+    The system reuses pids. So a process is ours only if its arguments, which name the data directory, also equal
+    those in the pid file.
     """
-    orphans = {pid_file.stem: found for pid_file in _pid_files(run_directory) if (found := _orphan(pid_file))}
+    orphans = {
+        pid_file.stem: found for pid_file in _pid_files(run_directory) if (found := _find_orphan(pid_file))
+    }
     for process, stop_signal in orphans.values():
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(stop_signal)
-    alive = await still_alive([process for process, _ in orphans.values()], ORPHAN_STOP_SECONDS)
+    alive = await wait_for_exit([process for process, _ in orphans.values()], ORPHAN_STOP_SECONDS)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    await still_alive(alive, ORPHAN_STOP_SECONDS)
+    await wait_for_exit(alive, ORPHAN_STOP_SECONDS)
     for pid_file in _pid_files(run_directory):
         pid_file.unlink(missing_ok=True)
     return list(orphans)
 
 
-async def still_alive(
+async def wait_for_exit(
     processes: Sequence[psutil.Process], patience_seconds: float
 ) -> Sequence[psutil.Process]:
-    """Those that have not ended after this time. For processes of others: a dead one whose parent does not look
-    after it stays in the table as a zombie, in some containers for ever, and counts as ended.
+    """Returns the processes that have not ended after this time. A zombie counts as ended: in some containers no
+    parent ever reaps it.
     """
     alive = processes
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(patience_seconds):
-            while alive := [process for process in alive if is_alive(process)]:  # noqa: ASYNC110 - they send no signal
+            while alive := [process for process in alive if is_alive(process)]:  # noqa: ASYNC110 - processes of others give no signal
                 await asyncio.sleep(POLL_SECONDS)
     return alive
 
 
 def is_alive(process: psutil.Process) -> bool:
+    """Returns True if the process runs and is not a zombie."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -144,25 +149,25 @@ def _pid_files(run_directory: Path) -> list[Path]:
     return sorted(run_directory.glob("*.pid"))
 
 
-def _orphan(pid_file: Path) -> tuple[psutil.Process, int] | None:
+def _find_orphan(pid_file: Path) -> tuple[psutil.Process, int] | None:
     try:
-        noted = json.loads(pid_file.read_text())
-        process = psutil.Process(noted["pid"])
-        # Without the first: a system may show the interpreter's real path there, and not the one it was called by.
-        same = process.cmdline()[1:] == noted["argv"][1:]
-        return (process, noted["stop_signal"]) if same else None
+        saved = json.loads(pid_file.read_text())
+        process = psutil.Process(saved["pid"])
+        # Ignore the first argument: some systems report the interpreter's real path there.
+        same = process.cmdline()[1:] == saved["argv"][1:]
+        return (process, saved["stop_signal"]) if same else None
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
 
 
-def _remember(program: Program, pid: int) -> None:
-    noted = {"pid": pid, "argv": program.argv, "stop_signal": int(program.stop_signal)}
-    program.pid_file.write_text(json.dumps(noted))
+def _write_pid_file(program: Program, pid: int) -> None:
+    saved = {"pid": pid, "argv": program.argv, "stop_signal": int(program.stop_signal)}
+    program.pid_file.write_text(json.dumps(saved))
 
 
 def _send(process: asyncio.subprocess.Process, signal_: signal.Signals) -> None:
-    # Not `process.send_signal`: it looks first whether the process has ended, and so can take the exit status
-    # from the thread that waits for it.
+    # Do not use `process.send_signal`: it polls the process first, and so may consume the exit status that a
+    # thread is waiting for.
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal_)

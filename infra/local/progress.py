@@ -1,4 +1,4 @@
-"""What `unspool up` shows: a line for each step, where to go when all runs, and each thing that happens later."""
+"""Output of `unspool up`: a line per step, the welcome, and later events."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,22 +11,25 @@ NAME_WIDTH = 12
 
 
 class Step:
-    """What is said of a step when it is done."""
+    """The text that a step prints at its end."""
 
     done = ""
 
 
 class Progress:
+    """Prints to the terminal of `unspool up`."""
+
     def __init__(self) -> None:
-        # Not wrapped by us: a long line that is to be pasted must stay one.
+        # Do not wrap lines: a long command must stay one line for pasting.
         self._console = Console(highlight=False, soft_wrap=True)
 
-    def line(self, text: str = "", style: str = "") -> None:
+    def print_line(self, text: str = "", style: str = "") -> None:
+        """Prints one line."""
         self._console.print(Text(text, style=style))
 
     @contextmanager
     def step(self, name: str, doing: str) -> Iterator[Step]:
-        """A terminal shows that something moves; a file gets the line at the end only."""
+        """Shows a spinner during a step and prints a line at its end. A file gets only the line."""
         step = Step()
         with self._console.status(f"{name}: {doing}"):
             yield step
@@ -34,7 +37,7 @@ class Progress:
             Text.assemble("  ", ("✓ ", "green"), (f"{name:<{NAME_WIDTH}}", "bold"), step.done)
         )
 
-    def happened(self, what: str) -> None:
-        """Something that nobody asked for."""
+    def print_event(self, what: str) -> None:
+        """Prints an unexpected event with its time, such as a restart."""
         now = datetime.now().astimezone()
         self._console.print(Text.assemble((f"{now:%H:%M:%S} ", "dim"), (what, "yellow")))

@@ -1,4 +1,4 @@
-"""Keeps processes running: one that dies is started again, and said so; all are stopped together."""
+"""Keeps processes running: restarts and reports a process that dies, and stops all together."""
 
 import asyncio
 import contextlib
@@ -10,16 +10,18 @@ from infra.local.processes import Program, StartError, how_it_ended, spawn, stop
 RESTART_SECONDS_FIRST = 0.1
 RESTART_SECONDS_MAX = 10.0
 STABLE_SECONDS = 30.0
-"""Who has run for this long and dies is started again as soon as at the first time."""
+"""The restart delay is reset for a process that ran for this long."""
 Say = Callable[[str], None]
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     pass
 
 
 @dataclass
 class Member:
+    """One process of a crew."""
+
     program: Program
     before_start: Callable[[], Awaitable[None]]
     process: asyncio.subprocess.Process
@@ -27,25 +29,28 @@ class Member:
 
 
 class Crew:
-    """Processes of one kind, which stop at the same time."""
+    """Processes that stop at the same time. It owns them."""
 
     def __init__(self, say: Say) -> None:
         self._say = say
         self._members: list[Member] = []
         self._stopping = False
 
-    async def start(self, program: Program, before_start: Callable[[], Awaitable[None]] = _nothing) -> Member:
-        """Starts it once. Whoever calls finds out whether it came up, and has it kept running from then on."""
+    async def start(
+        self, program: Program, before_start: Callable[[], Awaitable[None]] = _do_nothing
+    ) -> Member:
+        """Starts a process once. The caller waits until it is ready, then calls `keep_running`."""
         await before_start()
         member = Member(program, before_start, await spawn(program))
         self._members.append(member)
         return member
 
     def keep_running(self, member: Member) -> None:
+        """Restarts the process from now on whenever it ends."""
         member.watch = asyncio.create_task(self._watch(member), name=f"watch {member.program.name}")
 
     async def stop(self, grace_seconds: float) -> None:
-        """Cancelled, as by a second Ctrl-C, it kills what is left at once."""
+        """Stops all processes. If it is cancelled, as by a second Ctrl-C, it kills the remaining ones at once."""
         self._stopping = True
         await self._stop_watching()
         try:
@@ -77,14 +82,14 @@ class Crew:
             status = await member.process.wait()
             delay = RESTART_SECONDS_FIRST if clock() - started > STABLE_SECONDS else delay
             await asyncio.sleep(delay)
-            await self._start_again(member, how_it_ended(status))
+            await self._restart(member, how_it_ended(status))
             delay = min(2 * delay, RESTART_SECONDS_MAX)
 
-    async def _start_again(self, member: Member, how: str) -> None:
+    async def _restart(self, member: Member, how: str) -> None:
         try:
             await member.before_start()
             member.process = await spawn(member.program)
         except (OSError, StartError) as error:
-            self._say(f"{member.program.name} died ({how}), and cannot be started again yet: {error}")
+            self._say(f"{member.program.name} died ({how}), and cannot be restarted yet: {error}")
         else:
-            self._say(f"{member.program.name} died ({how}): started again; its log is {member.program.log}")
+            self._say(f"{member.program.name} died ({how}): restarted; its log is {member.program.log}")

@@ -1,10 +1,10 @@
-"""Ties a program to the life of the process that starts it, then becomes that program.
+"""Binds a program's life to the process that starts it, then executes that program.
 
-Run by path with `python -I -S`, by a supervisor that may be root, and takes: the supervisor's pid, the signal
-by which the program is to die with it, a uid and a gid (-1: stay who you are), the program and its arguments.
+It is run by path with `python -I -S`, by a supervisor that may be root. Arguments: the supervisor's pid, the signal
+for the program when the supervisor dies, a uid and a gid (-1: no change), the program and its arguments.
 
-A step of its own, and not a `preexec_fn`: that one runs between fork and exec in a process that has threads,
-where an allocation can wait for ever for a lock whose holder was not copied.
+It is not a `preexec_fn`, which runs between fork and exec in a process with threads: there an allocation can wait
+forever for a lock whose holder was not copied.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ CANNOT_EXECUTE = 126
 
 
 def main(arguments: list[str]) -> str:
-    """Returns only if the program could not be started: with the reason."""
+    """Executes the program. Returns only if that failed, with the reason."""
     parent, death_signal, uid, gid = (int(argument) for argument in arguments[:4])
     program = arguments[4:]
     try:
@@ -24,12 +24,12 @@ def main(arguments: list[str]) -> str:
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
-        # After the change of user: that clears the setting. Elsewhere than on Linux the next start looks for orphans.
+        # Set it after the change of user, which clears it. On other systems the next start stops orphans.
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, death_signal)
         if os.getppid() != parent:
-            return "the supervisor is gone"
-        os.execv(program[0], program)  # noqa: S606 - no shell is the point
+            return "the supervisor has ended"
+        os.execv(program[0], program)  # noqa: S606 - a shell is not wanted
     except OSError as error:
         return f"{program[0]}: {error.strerror}"
 

@@ -1,7 +1,6 @@
-"""`unspool up`: everything on one machine, each part a real process of its own, watched from here.
+"""`unspool up`: runs and supervises everything on one machine, each part as a separate process.
 
-The law of this file: what starts first stops last. The servers outlive the processes that use them, so that a
-generator can still hand over its answers.
+Invariant: servers start first and stop last, so that a generator can hand over its answers at the end.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from infra.local.data_directory import DataDirectory, default_path
-from infra.local.log_files import keep_short
+from infra.local.log_files import limit_logs
 from infra.local.nats_server import NatsServer
 from infra.local.own_processes import ApiClient, OwnProcesses, check_port
 from infra.local.postgres_server import PostgresServer
@@ -29,16 +28,18 @@ from infra.local.supervisor import Crew, Member
 from shared.settings import Settings
 
 SERVICES_STOP_MARGIN_SECONDS = 0.3
-"""On top of `shutdown_seconds`, which the processes keep by themselves."""
+"""Added to `shutdown_seconds`, which the processes observe themselves."""
 SERVERS_STOP_SECONDS = 0.6
 MODELS_SECONDS = 15.0
-"""Without a model after this time, all is up none the less, and it is said."""
+"""Time to wait for the first model. Afterwards `up` continues with a warning."""
 POLL_SECONDS = 0.05
 QUESTION = "What is an event log, and what is it good for?"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
+    """The command's options."""
+
     config: Path | None = None
     data: Path | None = None
     generators: int = 1
@@ -46,45 +47,45 @@ class Options:
 
 
 def main(settings: Settings, options: Options) -> int:
-    """Runs until Ctrl-C or SIGTERM. Raises `ConfigurationError` or `StartError` if it cannot come up."""
+    """Runs until Ctrl-C or SIGTERM and returns the exit status. Raises `ConfigurationError` or `StartError`."""
     data = DataDirectory(options.data or default_path())
     data.hold()
     try:
         for number in range(options.apis):
             check_port(settings.host, settings.port + number)
-        asyncio.run(_until_stopped(settings, options, data))
+        asyncio.run(_run_until_stopped(settings, options, data))
     finally:
         data.release()
     return 0
 
 
-async def _until_stopped(settings: Settings, options: Options, data: DataDirectory) -> None:
+async def _run_until_stopped(settings: Settings, options: Options, data: DataDirectory) -> None:
     progress = Progress()
-    servers, services = Crew(progress.happened), Crew(progress.happened)
+    servers, services = Crew(progress.print_event), Crew(progress.print_event)
     _cancel_on_signals()
     with contextlib.suppress(asyncio.CancelledError):
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(servers.stop, SERVERS_STOP_SECONDS)
             stack.push_async_callback(services.stop, settings.shutdown_seconds + SERVICES_STOP_MARGIN_SECONDS)
-            stack.callback(asyncio.create_task(keep_short(data.logs)).cancel)
-            await _Start(settings, options, data, progress, servers, services).all()
-            stack.callback(progress.line, "Stopping ...")
+            stack.callback(asyncio.create_task(limit_logs(data.logs)).cancel)
+            await _Startup(settings, options, data, progress, servers, services).run()
+            stack.callback(progress.print_line, "Stopping ...")
             await asyncio.Event().wait()
         return
-    progress.line("Stopped.")
+    progress.print_line("Stopped.")
 
 
 def _cancel_on_signals() -> None:
-    """A second signal cancels the stopping: what is left is killed."""
+    """Cancels the current task at a signal. A second signal cancels the clean stop, which then kills the processes."""
     task = asyncio.current_task()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Whoever started us so that it is ignored, as `nohup` does, means it.
+        # Keep a signal ignored if the parent ignores it, as `nohup` does.
         if task and signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
 
 
-class _Start:
-    """The steps of coming up, in order."""
+class _Startup:
+    """The steps of the start, in order."""
 
     def __init__(
         self,
@@ -104,38 +105,38 @@ class _Start:
         self._nats = None if self._is_given("nats_url") else NatsServer(data)
         self._postgres = None if self._is_given("postgres_url") else PostgresServer(data)
 
-    async def all(self) -> None:
+    async def run(self) -> None:
         for server in (self._nats, self._postgres):
             if server:
                 server.check()
-        self._progress.line("Unspool")
+        self._progress.print_line("Unspool")
         for name in await stop_orphans(self._data.run):
-            self._progress.happened(f"{name} was left running by an unspool that was killed: stopped")
-        urls = await self._url("UNSPOOL_NATS_URL", self._nats, self._settings.nats_url)
-        urls |= await self._url("UNSPOOL_POSTGRES_URL", self._postgres, self._settings.postgres_url)
+            self._progress.print_event(f"{name} was still running after an unspool was killed: stopped")
+        urls = await self._start_or_use("UNSPOOL_NATS_URL", self._nats, self._settings.nats_url)
+        urls |= await self._start_or_use("UNSPOOL_POSTGRES_URL", self._postgres, self._settings.postgres_url)
         own = OwnProcesses(self._settings, self._options.config, self._data, urls)
         apis = [
             ApiClient(self._settings, self._settings.port + number) for number in range(self._options.apis)
         ]
         try:
-            await self._apis(own, apis)
-            models = await self._generators(own, apis[0])
+            await self._start_apis(own, apis)
+            models = await self._start_generators(own, apis[0])
         finally:
             for api in apis:
                 await api.close()
-        self._welcome(apis[0].url, models)
+        self._print_welcome(apis[0].url, models)
 
-    async def _url(self, variable: str, server: Server | None, given: str) -> dict[str, str]:
-        """The variable that tells the services where the server is; none if they know it already."""
+    async def _start_or_use(self, variable: str, server: Server | None, given: str) -> dict[str, str]:
+        """Starts an embedded server and returns the variable with its URL; returns none if a server is configured."""
         if server:
-            return {variable: await self._server(server)}
+            return {variable: await self._start_server(server)}
         address = urlsplit(given)
-        self._progress.line(
-            f"    {address.scheme} at {address.hostname}:{address.port} is given, and left alone"
+        self._progress.print_line(
+            f"    {address.scheme} at {address.hostname}:{address.port} is configured: not started here"
         )
         return {}
 
-    async def _server(self, server: Server) -> str:
+    async def _start_server(self, server: Server) -> str:
         with self._progress.step(server.name, "starting") as step:
             program = await server.prepare()
             member = await self._servers.start(program, server.before_start)
@@ -144,7 +145,7 @@ class _Start:
             step.done = f"127.0.0.1:{server.port}"
         return server.url
 
-    async def _apis(self, own: OwnProcesses, clients: Sequence[ApiClient]) -> None:
+    async def _start_apis(self, own: OwnProcesses, clients: Sequence[ApiClient]) -> None:
         with self._progress.step("API", "starting, and reading the log") as step:
             members = [await self._services.start(own.api(number)) for number in range(1, len(clients) + 1)]
             for member, client in zip(members, clients, strict=True):
@@ -152,21 +153,21 @@ class _Start:
                 self._services.keep_running(member)
             step.done = ", ".join(client.url for client in clients)
 
-    async def _generators(self, own: OwnProcesses, client: ApiClient) -> list[dict[str, Any]]:
+    async def _start_generators(self, own: OwnProcesses, client: ApiClient) -> list[dict[str, Any]]:
         count = self._options.generators
         with self._progress.step("Generators", "starting, and asking for models") as step:
             members = [await self._services.start(own.generator(number)) for number in range(1, count + 1)]
-            models = await self._models(client, members)
+            models = await self._wait_for_models(client, members)
             for member in members:
                 self._services.keep_running(member)
             step.done = f"{count}, default model {models[0]['id']}" if models else f"{count}, no model yet"
         return models
 
-    async def _models(self, client: ApiClient, generators: Sequence[Member]) -> list[dict[str, Any]]:
-        """Waits for the first model to be announced, which shows that a generator works."""
+    async def _wait_for_models(self, client: ApiClient, generators: Sequence[Member]) -> list[dict[str, Any]]:
+        """Waits for the first announced model, which shows that a generator works. Returns [] after a timeout."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MODELS_SECONDS):
-                while not (models := await client.models()):
+                while not (models := await client.list_models()):
                     for member in generators:
                         if member.process.returncode is not None:
                             raise StartError(why_not_started(member.program, member.process.returncode))
@@ -175,29 +176,32 @@ class _Start:
         return []
 
     def _is_given(self, name: str) -> bool:
-        """Whether someone has set where this server is: then it is theirs to run."""
+        """Returns True if the server's URL is configured: then it is not started here."""
         if os.environ.get(f"UNSPOOL_{name.upper()}"):
             return True
         config = self._options.config or Path("unspool.toml")
         return config.exists() and name in tomllib.loads(config.read_text(encoding="utf-8"))
 
-    def _welcome(self, url: str, models: Sequence[dict[str, Any]]) -> None:
-        say = self._progress.line
+    def _print_welcome(self, url: str, models: Sequence[dict[str, Any]]) -> None:
+        say = self._progress.print_line
         say()
         say(f"Unspool is ready: {url}", style="bold green")
-        say(f"Data in {self._data.path}, logs in {self._data.logs}. Ctrl-C stops it all.")
+        say(f"Data in {self._data.path}, logs in {self._data.logs}. Ctrl-C stops everything.")
         if models and models[0].get("kind") == "demo":
-            say("No model is configured: a demo makes up the text. Set OPENAI_API_KEY, or see the README.")
+            say("No model is configured: a demo generates text. Set OPENAI_API_KEY, or see the README.")
         if not models:
-            say(f"No generator has named a model yet: see {self._data.logs}/generator-1.log", style="yellow")
+            say(
+                f"No generator has announced a model yet: see {self._data.logs}/generator-1.log",
+                style="yellow",
+            )
         say()
-        say("Ask it something, from another terminal:", style="bold")
-        say(_question(url, with_key=bool(self._settings.api_key)))
+        say("Ask a question from another terminal:", style="bold")
+        say(_example_call(url, with_key=bool(self._settings.api_key)))
         say()
 
 
-def _question(url: str, *, with_key: bool) -> str:
-    """One line that makes a chat and streams an answer in it. It can be pasted again: the chat goes on then."""
+def _example_call(url: str, *, with_key: bool) -> str:
+    """Returns a command that creates a chat and streams an answer. It can be repeated in the same chat."""
     chat = uuid4()
     headers = "-H content-type:application/json"
     if with_key:

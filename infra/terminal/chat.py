@@ -1,4 +1,4 @@
-"""`unspool chat`: a conversation in a terminal, or line by line through a pipe."""
+"""`unspool chat`: a conversation in a terminal, or one message per line through a pipe."""
 
 import asyncio
 import sys
@@ -10,18 +10,20 @@ from rich.console import Console
 from infra.terminal.commands import Commands
 from infra.terminal.conversation import WAITING, Abandoned, Conversation
 from infra.terminal.interrupts import Interrupts
-from infra.terminal.lines import Piped, Typed
+from infra.terminal.lines import PipeInput, TerminalInput
 from infra.terminal.screen import Screen
 from shared.client import Client, ClientError, Patience, Unauthorized, Unreachable
 
 FIRST_CONTACT_SECONDS = 5.0
 TYPED_CALL_SECONDS = 300.0
-"""A person sees that it is tried, and can end it; a pipe does not."""
+"""Retries last longer in a terminal, because a person sees them and can interrupt them."""
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
+    """The command's options."""
+
     urls: Sequence[str]
     api_key: str
     model: str | None = None
@@ -29,10 +31,10 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Returns an exit status. Raises `ConfigurationError`, or `ClientError` if the conversation cannot begin."""
+    """Runs the conversation and returns the exit status. Raises `ConfigurationError` or `ClientError` at its start."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr] # a terminal of few letters
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr] # the terminal's encoding may lack characters
     try:
         return asyncio.run(_converse(options))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -47,59 +49,59 @@ async def _converse(options: Options) -> int:
     assert task is not None  # noqa: S101 - this is a coroutine
     interrupts = Interrupts(task.cancel)
     async with Client(options.urls, options.api_key or None, patience=patience) as client:
-        with interrupts.caught():
-            with screen.waiting(WAITING):
-                await _first_contact(client)
+        with interrupts.handle_signals():
+            with screen.show_waiting(WAITING):
+                await _check_connection(client)
             conversation = Conversation(client, screen, interrupts, options.model)
             if typed:
-                await _typed(options, client, conversation, screen)
+                await _run_typed(options, client, conversation, screen)
                 return 0
-            return await _piped(options, conversation, screen)
+            return await _run_piped(options, conversation, screen)
 
 
-async def _first_contact(client: Client) -> None:
-    """So that a wrong address or key is said at once, and not after the first question."""
+async def _check_connection(client: Client) -> None:
+    """Checks the address and the key before the first message. Raises `ClientError`."""
     try:
         await client.models(within_seconds=FIRST_CONTACT_SECONDS)
     except Unreachable as error:
-        raise Unreachable(f"{error} (is Unspool running there? See unspool up, and --url)") from error
+        raise Unreachable(f"{error} (start Unspool with `unspool up`, or set --url)") from error
     except Unauthorized as error:
         raise ClientError(f"{error} Set UNSPOOL_API_KEY.") from error
 
 
-async def _typed(options: Options, client: Client, conversation: Conversation, screen: Screen) -> None:
-    typed = Typed()
+async def _run_typed(options: Options, client: Client, conversation: Conversation, screen: Screen) -> None:
+    typed = TerminalInput()
     commands = Commands(client, conversation, screen, typed)
     if options.chat:
         await commands.open(options.chat)
     else:
-        screen.line("/help says what there is besides talking. Ctrl-D leaves.", "dim")
+        screen.print_line("/help lists all commands. Ctrl-D quits.", "dim")
     async for message in typed.messages():
         try:
             if message.startswith("/"):
-                await commands.obey(message)
+                await commands.execute(message)
             else:
                 await conversation.say(message)
         except ClientError as error:
-            screen.problem(str(error))
+            screen.print_problem(str(error))
         except Abandoned:
-            screen.problem("Not waited for. Whether the server did it is not known.")
+            screen.print_problem("Stopped waiting. The server may still have executed it: check with /chats.")
         if commands.quit:
             break
     if conversation.chat:
-        screen.line(f"This conversation: unspool chat {conversation.chat}", "dim")
+        screen.print_line(f"This conversation: unspool chat {conversation.chat}", "dim")
 
 
-async def _piped(options: Options, conversation: Conversation, screen: Screen) -> int:
-    """Status 1 if a message got no whole answer; the others got theirs all the same."""
+async def _run_piped(options: Options, conversation: Conversation, screen: Screen) -> int:
+    """Sends each line as a message. Returns 1 if any message got no complete answer; it continues after failures."""
     if options.chat:
         await conversation.open(options.chat, shown=False)
-    async for message in Piped().messages():
+    async for message in PipeInput().messages():
         try:
             await conversation.say(message)
         except ClientError as error:
             conversation.failures += 1
-            screen.problem(str(error))
+            screen.print_problem(str(error))
         except Abandoned:
             return INTERRUPTED
     return 1 if conversation.failures else 0

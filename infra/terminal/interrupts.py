@@ -1,4 +1,4 @@
-"""Ctrl-C, which means another thing at each moment of a conversation; and signals that mean the end of it."""
+"""Handles Ctrl-C, whose action depends on the state of the conversation, and signals that end the session."""
 
 import asyncio
 import signal
@@ -9,17 +9,18 @@ ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """`end` is called for Ctrl-C too where nothing else was said."""
+    """Calls `end` for SIGTERM and SIGHUP, and for Ctrl-C unless `redirect` is active."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self._end = end
         self._now = end
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
+    def handle_signals(self) -> Iterator[None]:
+        """Installs the signal handlers, and removes them at the end."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupted)
-        for number in ENDS:  # in good order: the terminal has to be left as it was found
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        for number in ENDS:  # a clean end: restore the terminal
             loop.add_signal_handler(number, self._end)
         try:
             yield
@@ -27,12 +28,13 @@ class Interrupts:
             for number in (signal.SIGINT, *ENDS):
                 loop.remove_signal_handler(number)
 
-    def _interrupted(self) -> None:
+    def _interrupt(self) -> None:
         self._now()
 
     @contextmanager
-    def mean(self, what: Callable[[], object]) -> Iterator[None]:
-        before, self._now = self._now, what
+    def redirect(self, action: Callable[[], object]) -> Iterator[None]:
+        """Calls `action` for Ctrl-C inside the context."""
+        before, self._now = self._now, action
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""What a person types, or a program sends: message by message, until there is no more."""
+"""Input of `unspool chat`: messages from a terminal or a pipe, until the end of the input."""
 
 import asyncio
 import contextlib
@@ -18,19 +18,22 @@ READ_BYTES = 65_536
 
 
 class Input(Protocol):
-    def messages(self) -> AsyncIterator[str]: ...
+    """A source of messages."""
+
+    def messages(self) -> AsyncIterator[str]:
+        """Yields messages until the input ends."""
 
     def remember(self, message: str) -> None:
-        """So that it can be had again with the arrow keys."""
+        """Adds a message to the history of the arrow keys."""
 
 
-class Typed:
-    """A line editor: Enter sends, Esc and Enter begin a new line, Ctrl-C drops what was typed, Ctrl-D ends."""
+class TerminalInput:
+    """A line editor: Enter sends, Esc Enter inserts a new line, Ctrl-C discards the text, Ctrl-D ends the input."""
 
     def __init__(self) -> None:
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
-            key_bindings=_keys(),
+            key_bindings=_make_keys(),
             history=InMemoryHistory(),
             prompt_continuation=CONTINUATION,
             enable_open_in_editor=True,
@@ -42,7 +45,7 @@ class Typed:
     async def messages(self) -> AsyncIterator[str]:
         while True:
             try:
-                # Ctrl-C comes as a key here; a signal from elsewhere is the session's own affair.
+                # The prompt reads Ctrl-C as a key; `Interrupts` handles SIGINT from other processes.
                 typed = await self._session.prompt_async(PROMPT, handle_sigint=False)
             except KeyboardInterrupt:
                 continue
@@ -52,8 +55,8 @@ class Typed:
                 yield typed.strip()
 
 
-class Piped:
-    """Each line is a message."""
+class PipeInput:
+    """Standard input as messages, one per line."""
 
     def remember(self, message: str) -> None:
         pass
@@ -62,7 +65,7 @@ class Piped:
         if sys.stdin is None:
             return
         rest = b""
-        async for data in _chunks(sys.stdin.fileno()):
+        async for data in _read_chunks(sys.stdin.fileno()):
             *whole, rest = (rest + data).split(b"\n")
             for line in whole:
                 if message := line.decode("utf-8", "replace").strip():
@@ -71,21 +74,21 @@ class Piped:
             yield message
 
 
-async def _chunks(descriptor: int) -> AsyncIterator[bytes]:
-    """Not in a thread: one that waits for a pipe that nobody writes to would keep the process from ending."""
+async def _read_chunks(descriptor: int) -> AsyncIterator[bytes]:
+    """Yields bytes without a thread: a thread that waits for an idle pipe would prevent the end of the process."""
     while True:
-        await _readable(descriptor)
+        await _wait_until_readable(descriptor)
         data = os.read(descriptor, READ_BYTES)
         if not data:
             return
         yield data
 
 
-async def _readable(descriptor: int) -> None:
+async def _wait_until_readable(descriptor: int) -> None:
     loop, ready = asyncio.get_running_loop(), asyncio.Event()
     try:
         loop.add_reader(descriptor, ready.set)
-    except PermissionError:  # a file: it always is, and the system does not watch it
+    except PermissionError:  # A regular file is always readable and cannot be watched.
         return
     try:
         await ready.wait()
@@ -93,7 +96,7 @@ async def _readable(descriptor: int) -> None:
         loop.remove_reader(descriptor)
 
 
-def _keys() -> KeyBindings:
+def _make_keys() -> KeyBindings:
     keys = KeyBindings()
 
     @keys.add("enter")
@@ -108,8 +111,8 @@ def _keys() -> KeyBindings:
 
 
 @contextlib.contextmanager
-def unseen_typing() -> Iterator[None]:
-    """What is typed while an answer streams in does not show in the middle of it: the next prompt has it."""
+def hide_typing() -> Iterator[None]:
+    """Turns off the terminal's echo, so that typing does not appear inside an answer. The next prompt shows it."""
     try:
         import termios  # noqa: PLC0415 - not on every platform
 

@@ -6,13 +6,13 @@ from uuid import uuid4
 
 import pytest
 
-from infra.terminal.telling import BEGUN_ANEW, RECONNECTING
+from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING
 from shared.client import Client
 from tests.support.servers import NatsProcess
 from tests.support.system import System
 from tests.support.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, ask, run
 
-HELLO = "help says what there is"
+HELLO = "help lists all commands"
 
 
 def at(system: System) -> list[str]:
@@ -123,13 +123,13 @@ async def test_the_commands(system: System) -> None:
         assert "/regenerate" in await typed("/help")
         assert "demo/200x20ms" in await typed("/models")
         assert title in await typed("/chats")
-        assert "There is no number 99" in await typed("/open 99")
-        assert "There is no /sing" in await typed("/sing")
+        assert "No chat has the number 99" in await typed("/open 99")
+        assert "Unknown command /sing" in await typed("/sing")
         assert "no answer yet" in await typed("/regenerate")
         opened = await typed(f"/open {chat}")
         assert "An old question?" in opened
         assert text in opened
-        assert "A new chat" in await typed("/new")
+        assert "starts a new chat" in await typed("/new")
         terminal.type(f"/quit{ENTER}")
         assert await terminal.status() == 0
 

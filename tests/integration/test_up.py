@@ -27,7 +27,7 @@ READY = "Unspool is ready: "
 STOPPED_SECONDS = 30.0
 """Three are promised; a test machine may be busy with something else."""
 POLL_SECONDS = 0.05
-DIED = "died (signal 9): started again"
+DIED = "died (signal 9): restarted"
 
 
 class Up:
@@ -210,7 +210,7 @@ async def test_a_port_in_use_is_one_line(data_directory: Path) -> None:
         port = taken.getsockname()[1]
         line = await _only_line(Up(data_directory, port=port), status=2)
     assert line == (
-        f"unspool: cannot listen on 127.0.0.1:{port}: another program listens there; choose another with --port"
+        f"unspool: cannot listen on 127.0.0.1:{port}: another program is using this port; choose another port with --port"
     )
 
 

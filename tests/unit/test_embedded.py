@@ -36,13 +36,13 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nothing_installed")
 def test_a_missing_nats_is_one_line_that_says_what_to_do(data_directory: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^no nats-server.*UNSPOOL_NATS_URL.*$"):
+    with pytest.raises(ConfigurationError, match=r"^nats-server not found.*UNSPOOL_NATS_URL.*$"):
         up(Settings(port=free_port()), Options(data=data_directory))
 
 
 @pytest.mark.usefixtures("nothing_installed")
 def test_a_missing_postgres_is_one_line_that_says_what_to_do() -> None:
-    with pytest.raises(ConfigurationError, match=r"^no Postgres.*UNSPOOL_POSTGRES_URL.*$"):
+    with pytest.raises(ConfigurationError, match=r"^Postgres not found.*UNSPOOL_POSTGRES_URL.*$"):
         binaries.postgres()
 
 
@@ -93,7 +93,7 @@ def test_a_log_that_has_grown_is_moved_aside_while_it_is_written_to(tmp_path: Pa
     log = tmp_path / "api-1.log"
     with log.open("ab", buffering=0) as writer:
         writer.write(b"a" * 100)
-        log_files.cut(tmp_path, bytes_max=50)
+        log_files.truncate_logs(tmp_path, bytes_max=50)
         writer.write(b"b")
     assert log.read_bytes() == b"b"
     assert (tmp_path / "api-1.log.1").read_bytes() == b"a" * 100

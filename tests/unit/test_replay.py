@@ -26,7 +26,7 @@ CHATS         1  2026-01-01T12:00:00.000Z  chat-created                         
 CHATS         2  2026-01-01T12:00:00.005Z  message-requested       00000001            model demo/5x0ms
         │ question 1
 TOKENS      100  2026-01-01T12:00:00.010Z  generation-started      00000001  1         model demo/5x0ms, worker worker-a, request 2
-TOKENS      101  2026-01-01T12:00:00.020Z  token-emitted           00000001  1.1       and on
+TOKENS      101  2026-01-01T12:00:00.020Z  token-emitted           00000001  1.1       and following
         │ Hello
         └ 2 events in 0.010 s, up to 1.2, sequence 102
 TOKENS      103  2026-01-01T12:00:00.040Z  generation-ended        00000001  1.2       outcome completed, finish reason stop
@@ -203,7 +203,7 @@ async def test_an_answer_keeps_its_pace_and_between_answers_no_time_passes() -> 
         fact(examples.answer_completed(), 9, 3_600_000),
         *an_answer(at=9_000_000),
     ]:
-        await pace.wait_for(one)
+        await pace.wait_for_turn(one)
     assert slept == [0.005, 0.005, 0.005] * 2
 
 

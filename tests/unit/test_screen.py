@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING, AnswerView
 from infra.terminal.screen import Screen, printable
-from infra.terminal.telling import BEGUN_ANEW, RECONNECTING, Telling
 from shared.client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
 from tests.support.emulator import Emulator
 
@@ -68,25 +68,25 @@ def lines(text: str) -> str:
 def test_a_status_comes_and_goes_without_a_trace(pieces: list[tuple[str, str]]) -> None:
     seen = Seen()
     for text, status in pieces:
-        seen.screen.stream(text)
-        seen.screen.status(status)
-        seen.screen.status("")
+        seen.screen.append(text)
+        seen.screen.set_status(status)
+        seen.screen.set_status("")
     assert seen.text == lines("".join(text for text, _ in pieces))
 
 
 @given(LETTERS, st.sampled_from(["wait…", "a status that is longer than half a row"]))
 def test_a_status_can_be_seen_while_it_is_there(text: str, status: str) -> None:
     seen = Seen()
-    seen.screen.stream(text)
-    seen.screen.status("another")
-    seen.screen.status(status)
+    seen.screen.append(text)
+    seen.screen.set_status("another")
+    seen.screen.set_status(status)
     assert seen.text.endswith(status[:10]) or status[: COLUMNS - 4] in seen.text
     assert "another" not in seen.text
 
 
 def test_nothing_is_a_command_to_the_terminal() -> None:
     seen = Seen()
-    seen.screen.stream("a\x1b[2Jb\x07\x9b31mc\rd\te\r\nf")
+    seen.screen.append("a\x1b[2Jb\x07\x9b31mc\rd\te\r\nf")
     assert seen.text == "a�[2Jb��31mc�d    e\nf"
     assert "\x1b" not in seen.written
 
@@ -101,24 +101,24 @@ def test_only_line_ends_are_left_of_the_controls(text: str) -> None:
 
 def test_a_line_and_a_problem_begin_on_a_line_of_their_own() -> None:
     seen = Seen()
-    seen.screen.stream("text")
-    seen.screen.line("a line")
-    seen.screen.stream("more")
-    seen.screen.problem("what is\nwrong")
+    seen.screen.append("text")
+    seen.screen.print_line("a line")
+    seen.screen.append("more")
+    seen.screen.print_problem("what is\nwrong")
     assert (seen.text, seen.errors) == ("text\na line\nmore", "what is wrong")
 
 
 def test_a_file_gets_no_status() -> None:
     seen = Seen(terminal=False)
-    seen.screen.stream("text")
-    seen.screen.status("wait…")
+    seen.screen.append("text")
+    seen.screen.set_status("wait…")
     assert seen.written == "text"
 
 
 async def test_what_is_quick_is_not_worth_a_word_and_what_is_slow_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.terminal.screen.SLOW_SECONDS", 0.0)
     seen = Seen()
-    with seen.screen.waiting("wait…"):
+    with seen.screen.show_waiting("wait…"):
         assert seen.text == ""
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -131,66 +131,66 @@ async def test_what_is_quick_is_not_worth_a_word_and_what_is_slow_is(monkeypatch
 
 def test_an_answer_streams_and_an_interruption_leaves_no_trace() -> None:
     seen = Seen()
-    telling = Telling(seen.screen)
+    view = AnswerView(seen.screen)
     for event in (Started(1), token(1, "Hel")):
-        telling.apply(event)
-    telling.connection(Interrupted("http://x", "gone", 1.0))
+        view.apply(event)
+    view.show_connection(Interrupted("http://x", "gone", 1.0))
     assert seen.text == f"Hel {RECONNECTING}"
-    telling.connection(Connected("http://x"))
-    telling.apply(token(2, "lo"))
-    telling.apply(done())
+    view.show_connection(Connected("http://x"))
+    view.apply(token(2, "lo"))
+    view.apply(done())
     assert seen.text == "Hello"
 
 
 def test_a_snapshot_that_goes_on_from_what_is_shown_is_shown_on() -> None:
     seen = Seen()
-    telling = Telling(seen.screen)
+    view = AnswerView(seen.screen)
     for event in (token(1, "Hel"), Snapshot(2, 3, text="Hello, you"), done()):
-        telling.apply(event)
+        view.apply(event)
     assert seen.text == "Hello, you"
 
 
 @pytest.mark.parametrize("event", [Snapshot(2, 1, text="Other"), Reset(2)])
 def test_what_was_shown_and_is_void_is_said_to_be_so(event: Snapshot | Reset) -> None:
     seen = Seen()
-    telling = Telling(seen.screen)
+    view = AnswerView(seen.screen)
     for each in (token(1, "Hello"), event):
-        telling.apply(each)
-    telling.apply(token(2, "!"))
+        view.apply(each)
+    view.apply(token(2, "!"))
     rest = "Other!" if isinstance(event, Snapshot) else "!"
     assert seen.text == f"Hello\n{BEGUN_ANEW}\n{rest}"
 
 
 def test_reasoning_stands_before_the_text() -> None:
     seen = Seen()
-    telling = Telling(seen.screen)
+    view = AnswerView(seen.screen)
     for event in (
         Token("1.1", 1, 1, reasoning="hm"),
         Token("1.2", 1, 2, reasoning="!"),
         token(3, "Yes"),
         done(),
     ):
-        telling.apply(event)
+        view.apply(event)
     assert seen.text == "hm!\n\nYes"
 
 
 def test_into_a_file_an_answer_goes_whole_so_that_nothing_void_is_in_it() -> None:
     seen = Seen(terminal=False)
-    telling = Telling(seen.screen)
+    view = AnswerView(seen.screen)
     for event in (token(1, "old"), Reset(2), token(2, "new"), Token("2.3", 2, 3, reasoning="hm")):
-        telling.apply(event)
+        view.apply(event)
     assert seen.written == ""
-    telling.apply(done())
+    view.apply(done())
     assert seen.written == "new\n"
 
 
 def test_how_it_ended_is_said_unless_it_is_as_it_should_be() -> None:
     seen = Seen()
-    telling = Telling(seen.screen)
+    view = AnswerView(seen.screen)
     for event in (token(1, "Hel"), done("failed", error=Problem(title="No more", detail="of that"))):
-        telling.apply(event)
+        view.apply(event)
     assert (seen.text, seen.errors) == ("Hel", "[failed: No more of that]")
     for end, said in ((done("cancelled"), "[cancelled]"), (done(finish_reason="length"), "[ended: length]")):
         seen = Seen()
-        Telling(seen.screen).apply(end)
+        AnswerView(seen.screen).apply(end)
         assert seen.text == said

@@ -1,4 +1,4 @@
-"""One answer as it is shown: streamed to a terminal, or written whole where what was written cannot be taken back."""
+"""Shows one answer: streamed to a terminal, or written as a whole where text cannot be erased."""
 
 from typing import assert_never
 
@@ -16,26 +16,29 @@ from shared.client import (
 )
 
 RECONNECTING = "reconnecting…"
-BEGUN_ANEW = "[begun anew]"
+BEGUN_ANEW = "[restarted]"
 REASONING_STYLE = "dim italic"
 
 
-class Telling:
+class AnswerView:
+    """Shows the events of one answer on a screen."""
+
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._transcript = Transcript()
         self._reasoned = False
 
     def apply(self, event: StreamEvent) -> None:
+        """Shows one event. Expects the events in order."""
         text, reasoning = "", ""
-        if isinstance(event, Snapshot):  # joined only where it matters
+        if isinstance(event, Snapshot):  # join the text only when needed
             text, reasoning = self._transcript.text, self._transcript.reasoning
         self._transcript.apply(event)
         match event:
             case Token():
-                self._more(event.reasoning, event.text)
+                self._append(event.reasoning, event.text)
             case Snapshot():
-                self._replaced(reasoning, text)
+                self._replace(reasoning, text)
             case Reset():
                 self._note(BEGUN_ANEW)
             case Done():
@@ -45,41 +48,42 @@ class Telling:
             case _:
                 assert_never(event)
 
-    def connection(self, connection: Connection) -> None:
-        self._screen.status(RECONNECTING if isinstance(connection, Interrupted) else "")
+    def show_connection(self, connection: Connection) -> None:
+        """Shows or removes the status about a lost connection."""
+        self._screen.set_status(RECONNECTING if isinstance(connection, Interrupted) else "")
 
-    def _replaced(self, reasoning: str, text: str) -> None:
-        """What goes on from what was shown is shown on; something else is shown anew, and said to be so."""
+    def _replace(self, reasoning: str, text: str) -> None:
+        """Appends the rest of a snapshot that continues the shown text; otherwise shows all of it again with a note."""
         now = self._transcript
         if not (now.text.startswith(text) and now.reasoning.startswith(reasoning)):
             self._note(BEGUN_ANEW)
             reasoning, text = "", ""
-        self._more("" if text else now.reasoning[len(reasoning) :], now.text[len(text) :])
+        self._append("" if text else now.reasoning[len(reasoning) :], now.text[len(text) :])
 
-    def _more(self, reasoning: str, text: str) -> None:
+    def _append(self, reasoning: str, text: str) -> None:
         if not self._screen.is_terminal:
             return
         if reasoning:
             self._reasoned = True
-            self._screen.stream(reasoning, REASONING_STYLE)
+            self._screen.append(reasoning, REASONING_STYLE)
         if text:
             if self._reasoned:
                 self._reasoned = False
-                self._screen.line()
-            self._screen.stream(text)
+                self._screen.print_line()
+            self._screen.append(text)
 
     def _note(self, text: str) -> None:
         self._reasoned = False
         if self._screen.is_terminal:
-            self._screen.line(text, "dim")
+            self._screen.print_line(text, "dim")
 
     def _end(self, done: Done) -> None:
         if not self._screen.is_terminal:
-            self._screen.stream(self._transcript.text)
-        self._screen.fresh_line()
+            self._screen.append(self._transcript.text)
+        self._screen.start_line()
         if done.status == "failed":
             why = f": {done.error.title} {done.error.detail}".rstrip() if done.error else ""
-            self._screen.problem(f"[failed{why}]")
+            self._screen.print_problem(f"[failed{why}]")
         elif done.status == "cancelled":
             self._note("[cancelled]")
         elif done.finish_reason not in {"", "stop"}:
