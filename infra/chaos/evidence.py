@@ -73,7 +73,7 @@ async def _wait_until_caught_up(connection: asyncpg.Connection, last: int) -> in
 async def _wait_until_acknowledged(log: EventLog, last_request: int) -> bool:
     try:
         async with asyncio.timeout(CAUGHT_UP_SECONDS):
-            while await log.settled_up_to(subjects.GENERATORS) < last_request:  # noqa: ASYNC110 - as above
+            while await log.ack_floor(subjects.GENERATORS) < last_request:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(POLL_SECONDS)
     except TimeoutError:
         return False

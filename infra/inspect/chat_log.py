@@ -9,8 +9,8 @@ from shared.domain import subjects
 from shared.domain.errors import NotFound, UnspoolError
 from shared.domain.events import GenerationEnded
 from shared.domain.subjects import CHATS, TOKENS, AnswerId, ChatId, Sequence
-from shared.log.event_log import EventLog
 from shared.log.follower import Follower
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded
 from shared.settings import Settings
 
@@ -21,7 +21,7 @@ END_WAIT_SECONDS = 2.0
 
 
 class ChatLog:
-    def __init__(self, log: EventLog, settings: Settings, chat: ChatId) -> None:
+    def __init__(self, log: Log, settings: Settings, chat: ChatId) -> None:
         self._log = log
         self._settings = settings
         self._chat = chat

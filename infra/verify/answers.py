@@ -17,7 +17,7 @@ from shared.domain.events import (
     MessageRequested,
 )
 from shared.domain.subjects import AnswerId, Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded, Unknown, answer_events_of
 
 _AT_A_TIME = 8
@@ -26,7 +26,7 @@ _AT_A_TIME = 8
 class Answers:
     """Compares all answers of `facts`. Call `compare` once; afterwards the counts are final."""
 
-    def __init__(self, log: EventLog, facts: Facts) -> None:
+    def __init__(self, log: Log, facts: Facts) -> None:
         self._log = log
         self._facts = facts
         self._open: set[AnswerId] = set()

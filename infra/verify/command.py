@@ -14,6 +14,7 @@ from shared.domain import subjects
 from shared.domain.errors import NotFound, UnspoolError
 from shared.domain.subjects import CHATS, ChatId
 from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.logging import configure
 from shared.settings import Settings
 
@@ -60,7 +61,7 @@ async def _connect(settings: Settings) -> asyncpg.Connection:
 
 
 async def _compare(
-    log: EventLog,
+    log: Log,
     settings: Settings,
     chat: ChatId | None,
     live: asyncpg.Connection,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from shared.domain import subjects
 from shared.domain.subjects import CHATS, CHATS_SUBJECTS, ChatId, Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded
 from shared.settings import Settings
 
@@ -12,7 +12,7 @@ from shared.settings import Settings
 class Facts:
     """Reads the facts of one chat in a single batch, or of all chats in batches of `projector_batch_max`."""
 
-    def __init__(self, log: EventLog, settings: Settings, chat: ChatId | None) -> None:
+    def __init__(self, log: Log, settings: Settings, chat: ChatId | None) -> None:
         self._log = log
         self._batch_max = settings.projector_batch_max
         self._chat = chat

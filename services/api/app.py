@@ -37,6 +37,7 @@ from shared.domain.events import (
 from shared.domain.subjects import AnswerId
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
@@ -111,7 +112,7 @@ async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None])
     failed()
 
 
-def _context(settings: Settings, event_log: EventLog, pool: asyncpg.Pool) -> Context:
+def _context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
     projector = (
         Projector(event_log, pool, settings, renewal(event_log, settings)) if settings.projector else None
     )

@@ -13,6 +13,7 @@ from shared.domain import subjects
 from shared.health_port import HealthPort
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
+from shared.log.protocol import Log
 from shared.metrics import LOG_CONNECTED
 from shared.service import run_service
 from shared.settings import Settings
@@ -43,7 +44,7 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
-def _health_port(projector: Projector, event_log: EventLog, settings: Settings) -> HealthPort:
+def _health_port(projector: Projector, event_log: Log, settings: Settings) -> HealthPort:
     def not_ready() -> str:
         return projector.reason or ("" if event_log.connected else "the log is not connected")
 

@@ -17,8 +17,8 @@ from services.api.streaming.streams import Streams
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
-from shared.log.event_log import EventLog
 from shared.log.follower import Follower
+from shared.log.protocol import Log
 from shared.log.queue import Queue
 from shared.metrics import LOG_CONNECTED
 from shared.settings import Settings
@@ -34,7 +34,7 @@ class ScrapeGauges:
         self,
         settings: Settings,
         *,
-        log_: EventLog,
+        log_: Log,
         reads: Reads,
         projector: Projector | None,
         hot_log: HotLog,
@@ -87,10 +87,10 @@ class ScrapeGauges:
 
     async def _read_queue(self) -> None:
         queue = await self._log.queue(subjects.GENERATORS)
-        metrics.QUEUE_WAITING.set(queue.waiting)
-        metrics.QUEUE_IN_HAND.set(queue.in_hand)
-        metrics.QUEUE_PULLS.set(queue.pulls)
-        metrics.QUEUE_AGE.set(await self._read_age(queue) if queue.waiting else 0.0)
+        metrics.QUEUE_WAITING.set(queue.num_pending)
+        metrics.QUEUE_IN_HAND.set(queue.num_ack_pending)
+        metrics.QUEUE_PULLS.set(queue.num_waiting)
+        metrics.QUEUE_AGE.set(await self._read_age(queue) if queue.num_pending else 0.0)
 
     async def _read_age(self, queue: Queue) -> float:
         """Returns the age of the oldest pending request in seconds, by the broker's clock."""

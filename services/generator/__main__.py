@@ -10,6 +10,7 @@ from services.generator.providers.registry import make_registry
 from services.generator.worker import Worker
 from shared.health_port import HealthPort
 from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.logging import logger
 from shared.metrics import LOG_CONNECTED
 from shared.service import run_service
@@ -42,7 +43,7 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
-def _health_port(worker: Worker, event_log: EventLog, settings: Settings) -> HealthPort:
+def _health_port(worker: Worker, event_log: Log, settings: Settings) -> HealthPort:
     def not_ready() -> str:
         if worker.stopping:
             return "stopping"

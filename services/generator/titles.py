@@ -16,7 +16,7 @@ from shared.domain.errors import LogUnavailable, ProviderError, SequenceConflict
 from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated
 from shared.domain.subjects import ChatId, Sequence
 from shared.log.append import append_fact
-from shared.log.event_log import Delivery, EventLog
+from shared.log.protocol import Delivery, Log
 from shared.logging import bind, logger
 from shared.settings import Settings
 
@@ -36,7 +36,7 @@ _CHARS_WITHOUT_SPACES = 24
 class Titles:
     """Takes completed answers from the queue, a bounded number at a time."""
 
-    def __init__(self, log_: EventLog, registry: Registry, settings: Settings) -> None:
+    def __init__(self, log_: Log, registry: Registry, settings: Settings) -> None:
         self._log = log_
         self._registry = registry
         self._settings = settings

@@ -22,8 +22,8 @@ from shared.domain.events import (
     encode,
 )
 from shared.domain.subjects import AnswerId
-from shared.log.event_log import Delivery, EventLog
 from shared.log.follower import Follower
+from shared.log.protocol import Delivery, Log
 from shared.log.recorded import Recorded, Unknown
 from shared.logging import bind, logger
 from shared.settings import Settings
@@ -35,7 +35,7 @@ log = logger(__name__)
 class Worker:
     """One per process. `id` is unique to the process: no two workers ever take one event for their own."""
 
-    def __init__(self, log_: EventLog, registry: Registry, settings: Settings) -> None:
+    def __init__(self, log_: Log, registry: Registry, settings: Settings) -> None:
         self.id = str(uuid4())
         self._log = log_
         self._registry = registry
@@ -97,7 +97,7 @@ class Worker:
         if isinstance(request, Unknown):
             # Left in the queue: a newer generator may know it. It never blocks the others.
             log.error("undecodable-request", sequence=delivery.recorded.sequence, reason=request.reason)
-            await delivery.give_back(self._settings.ack_wait_seconds)
+            await delivery.nak(self._settings.ack_wait_seconds)
             return
         if not isinstance(request, MessageRequested | AnswerRequested):
             await delivery.ack()
@@ -132,7 +132,7 @@ class Worker:
         except HandedOver:
             log.info("handed-over", **generation.log_fields)
             metrics.HANDED_OVER.inc()
-            await self._running[answer][1].give_back()
+            await self._running[answer][1].nak()
         except (SequenceConflict, TailLost) as error:
             log.warning("fenced", **generation.log_fields, reason=str(error))
             metrics.FENCED.inc()

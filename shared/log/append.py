@@ -13,7 +13,7 @@ from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
 from shared.domain.events import AnswerEnded, AnswerEvent, Fact, encode, name_of
 from shared.domain.subjects import AnswerId, Sequence
-from shared.log.protocol import Log
+from shared.log.protocol import AppendLog
 from shared.log.recorded import Recorded
 
 _FIRST_WAIT_SECONDS = 0.05
@@ -21,7 +21,7 @@ _LONGEST_WAIT_SECONDS = 2.0
 
 
 async def append_fact(
-    log: Log,
+    log: AppendLog,
     fact: Fact | AnswerEnded,
     expected: Sequence,
     patience_seconds: float,
@@ -46,7 +46,7 @@ async def append_fact(
 
 
 async def append_answer_event(
-    log: Log,
+    log: AppendLog,
     answer: AnswerId,
     event: AnswerEvent,
     expected: Sequence,
@@ -68,7 +68,7 @@ async def append_answer_event(
 
 
 async def _settled(
-    log: Log,
+    log: AppendLog,
     scope: str,
     data: bytes,
     expected: Sequence,
@@ -98,7 +98,7 @@ async def _settled(
         await asyncio.sleep(wait)
 
 
-async def _ours(log: Log, scope: str, data: bytes, expected: Sequence) -> Sequence:
+async def _ours(log: AppendLog, scope: str, data: bytes, expected: Sequence) -> Sequence:
     """The sequence of our own event, if it stands after the expected one; else the conflict is real."""
     found: Recorded | None = await log.next(scope, Sequence(expected + 1))
     if found is None:

@@ -13,8 +13,7 @@ from datetime import datetime, timedelta
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
-from shared.log.event_log import EventLog
-from shared.log.protocol import Position
+from shared.log.protocol import Log, Position
 from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
@@ -33,7 +32,7 @@ class Follower:
 
     def __init__(
         self,
-        log_: EventLog,
+        log_: Log,
         stream: str,
         handle: Callable[[Recorded], None],
         settings: Settings,
@@ -88,7 +87,7 @@ class Follower:
         self._broken.clear()
         self._consumer_sequence = 0
         start = await self._where_to_start()
-        end = await self._log.push(self._stream, self, start=start, filters=self._filters)
+        end = await self._log.subscribe(self._stream, self, start=start, filters=self._filters)
         try:
             self._check_caught_up()
             await self._watch()
@@ -150,13 +149,13 @@ class Follower:
                 return
             return
 
-    # --- what the log tells (PushFeed) -----------------------------------------------------------------
+    # --- Subscriber -----------------------------------------------------------------
 
-    def begun(self, pending: int) -> None:
+    def begin(self, pending: int) -> None:
         if pending == 0 and self._target is not None:
             self._target = min(self._target, self.position)
 
-    def stored(self, stored: Recorded, consumer_sequence: int) -> None:
+    def receive(self, recorded: Recorded, consumer_sequence: int) -> None:
         if self._broken.is_set():
             return
         self._heard = True
@@ -165,13 +164,13 @@ class Follower:
             self._broken.set()
             return
         self._consumer_sequence = consumer_sequence
-        if stored.sequence > self.position:
+        if recorded.sequence > self.position:
             try:
-                self._handle(stored)
+                self._handle(recorded)
             except Exception:
                 # One event that its reader stumbles over must not take all streams with it, again at each start.
-                log.exception("event-passed-over", stream=self._stream, sequence=stored.sequence)
-            self._seen = stored
+                log.exception("event-passed-over", stream=self._stream, sequence=recorded.sequence)
+            self._seen = recorded
         self._check_caught_up()
 
     def heartbeat(self, last_consumer_sequence: int) -> None:

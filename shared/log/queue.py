@@ -10,11 +10,11 @@ from shared.domain.subjects import Sequence
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """`waiting` were given to nobody yet, `in_hand` to workers, `pulls` are workers that wait for more."""
+    """How a durable consumer stands: requests that were not delivered yet, not acknowledged yet, and pulls that wait."""
 
-    waiting: int
-    in_hand: int
-    pulls: int
+    num_pending: int
+    num_ack_pending: int
+    num_waiting: int
     delivered: Sequence
     """The newest request that was given to anybody."""
     time: datetime | None
@@ -43,9 +43,9 @@ def decode(reply: bytes) -> Queue:
     if info.error is not None:
         raise LogUnavailable(f"a queue's state is not known: {info.error.get('description', '')}")
     return Queue(
-        waiting=info.num_pending,
-        in_hand=info.num_ack_pending,
-        pulls=info.num_waiting,
+        num_pending=info.num_pending,
+        num_ack_pending=info.num_ack_pending,
+        num_waiting=info.num_waiting,
         delivered=info.delivered.stream_seq,
         time=info.ts,
     )

@@ -2,7 +2,16 @@
 
 from typing import Any
 
+import nats.errors
+import nats.js.errors
+from nats.js import api
+
 from shared.domain import subjects
+from shared.domain.errors import LogUnavailable
+from shared.domain.subjects import Sequence
+from shared.log import queue
+from shared.log.connection import OverConnection, reason_of
+from shared.log.protocol import Position
 from shared.settings import Settings
 
 Config = dict[str, Any]
@@ -46,3 +55,50 @@ def consumers(settings: Settings) -> list[Config]:
         dict(durable_name=subjects.GENERATORS, filter_subjects=list(subjects.REQUESTS), **common),
         dict(durable_name=subjects.TITLES, filter_subjects=list(subjects.ENDS), **common),
     ]
+
+
+class Streams(OverConnection):
+    """Creates the streams and durable consumers, tells where a stream stands, and purges."""
+
+    async def ensure(self) -> None:
+        """Makes the streams and the durable consumers, or brings them to these settings. Safe to call side by side."""
+        for stream in streams(self._connection.settings):
+            await self._upsert(api.StreamConfig(**stream))
+        for consumer in consumers(self._connection.settings):
+            await self._connection.call(
+                self._connection.manager().add_consumer(subjects.CHATS, api.ConsumerConfig(**consumer))
+            )
+
+    async def position(self, stream: str) -> Position:
+        info = await self._connection.call(self._connection.manager().stream_info(stream))
+        return Position(
+            Sequence(info.state.first_seq), Sequence(info.state.last_seq), str(info.created or "")
+        )
+
+    async def ack_floor(self, durable: str) -> Sequence:
+        """Every request at or below it has been acknowledged."""
+        position = await self.position(subjects.CHATS)
+        info = await self._connection.call(self._connection.manager().consumer_info(subjects.CHATS, durable))
+        if not info.num_ack_pending and not info.num_pending:
+            return position.last  # read before: what has come since is not meant
+        return Sequence(info.ack_floor.stream_seq if info.ack_floor else 0)
+
+    async def queue(self, durable: str) -> queue.Queue:
+        """How a durable consumer stands, by its leader."""
+        name = f"$JS.API.CONSUMER.INFO.{subjects.CHATS}.{durable}"
+        return queue.decode(await self._connection.request(name, b"", None))
+
+    async def purge(self, subject: str, before: Sequence | None = None) -> None:
+        """Removes what is on a subject or wildcard, up to but not including `before`."""
+        stream = subjects.stream_of(subject)
+        await self._connection.call(
+            self._connection.manager().purge_stream(stream, seq=before, subject=subject)
+        )
+
+    async def _upsert(self, config: api.StreamConfig) -> None:
+        try:
+            await self._connection.manager().add_stream(config)
+        except nats.js.errors.BadRequestError:  # it is there with other settings
+            await self._connection.call(self._connection.manager().update_stream(config))
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"cannot make stream {config.name}: {reason_of(error)}") from error

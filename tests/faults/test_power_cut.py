@@ -27,7 +27,8 @@ LONGER = "demo/300x10ms"
 LOST_TOKENS = 100
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.05
-PROVIDERS = '[providers.demo]\nkind = "demo"\n[providers.plain]\nkind = "demo"\nprefill = false\n'
+# A worker that is asked whether it lives may be slow on a machine that is busy: it must not count as dead here.
+PROVIDERS = 'question_timeout_seconds = 20.0\n[providers.demo]\nkind = "demo"\n[providers.plain]\nkind = "demo"\nprefill = false\n'
 
 
 @pytest.fixture

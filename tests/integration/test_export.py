@@ -145,7 +145,7 @@ async def test_a_chat_comes_whole_to_another_system_and_nothing_is_generated_aga
 async def nothing_was_generated(other: Other, chat: str) -> None:
     """Of all that generators logged of the chat, only that they left its requests alone."""
     async with asyncio.timeout(30):
-        while await other.log.settled_up_to(subjects.GENERATORS) < (await other.log.position(CHATS)).last:
+        while await other.log.ack_floor(subjects.GENERATORS) < (await other.log.position(CHATS)).last:
             await asyncio.sleep(0.05)
     logged = [json.loads(line) for line in other.system.generators[0].log().splitlines() if chat in line]
     assert {line.get("plan") for line in logged if line["event"] == "planned"} <= {"Settled"}

@@ -125,7 +125,7 @@ async def test_a_purged_answer_is_told_from_a_conflict(log: EventLog) -> None:
 
 
 async def test_the_streams_have_the_settings_that_were_measured(log: EventLog) -> None:
-    manager = log._manager()
+    manager = log._connection.manager()
     chats = (await manager.stream_info(subjects.CHATS)).config
     tokens = (await manager.stream_info(subjects.TOKENS)).config
     assert (chats.subjects, chats.allow_direct, chats.deny_delete) == (["chats.*.*"], True, True)
@@ -141,7 +141,7 @@ async def test_making_the_streams_again_with_other_limits_changes_them(log: Even
     other = await EventLog.connect(Settings(nats_url=nats_url, tokens_max_age_seconds=7200), "other")
     try:
         await other.ensure()
-        assert (await log._manager().stream_info(subjects.TOKENS)).config.max_age == 7200
+        assert (await log._connection.manager().stream_info(subjects.TOKENS)).config.max_age == 7200
     finally:
         await other.close()
         await log.ensure()

@@ -45,7 +45,7 @@ async def vanish(nats_url: str, asked: dict[str, str]) -> None:
             if asked["message"] in delivery.recorded.data.decode():
                 await delivery.ack()
                 return
-            await delivery.give_back()
+            await delivery.nak()
     finally:
         await log.close()
 

@@ -8,7 +8,8 @@ from datetime import datetime
 from msgspec import Struct
 
 from shared.domain.subjects import Sequence
-from shared.log.protocol import PushFeed
+from shared.log.protocol import Subscriber
+from shared.log.queue import Queue
 from shared.log.recorded import Recorded
 from tests.simulation.loop import Process, SimLoop
 from tests.simulation.storage import Stream, matches
@@ -55,6 +56,18 @@ class PullConsumer:
     def settled(self) -> Sequence:
         """Every request at or below it has been acknowledged."""
         return Sequence(min(self.pending, default=self._next) - 1)
+
+    def state(self, now: datetime) -> Queue:
+        return Queue(
+            num_pending=sum(
+                sequence >= self._next and any(matches(pattern, one.subject) for pattern in self.filters)
+                for sequence, one in self.stream.messages.items()
+            ),
+            num_ack_pending=len(self.pending),
+            num_waiting=len(self._waiting),
+            delivered=Sequence(self._next - 1),
+            time=now,
+        )
 
     def pull(self, pull: Pull) -> None:
         self._waiting.append(pull)
@@ -156,7 +169,7 @@ class PushConsumer:
         self,
         loop: SimLoop,
         process: Process,
-        feed: PushFeed,
+        feed: Subscriber,
         stream: Stream,
         *,
         start: Sequence | datetime,
@@ -196,7 +209,7 @@ class PushConsumer:
             return
         self._number += 1
         self._quiet = False
-        self._send(self._feed.stored, stored, self._number)
+        self._send(self._feed.receive, stored, self._number)
 
     def _beat_later(self) -> None:
         self._loop.call_later(self._heartbeat_seconds, self._beat, context=self._broker_process.context)

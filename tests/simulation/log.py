@@ -1,14 +1,15 @@
 """`shared.log.EventLog` as one process has it, over the simulated broker and network."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
-from shared.log.protocol import Position, PushFeed
+from shared.log.protocol import Position, Subscriber
+from shared.log.queue import Queue
 from shared.log.recorded import Recorded
 from shared.settings import Settings
 from tests.simulation.broker import Broker
@@ -39,7 +40,7 @@ class SimDelivery:
         except LogUnavailable:
             return
 
-    async def give_back(self, delay_seconds: float = 0.0) -> None:
+    async def nak(self, delay_seconds: float = 0.0) -> None:
         self._log.tell(lambda: self._queue.nak(self._sequence, delay_seconds))
 
     async def in_progress(self) -> None:
@@ -172,10 +173,21 @@ class SimLog:
 
         return await self.call("first-since", serve)
 
+    async def latest(self, wildcard: str) -> list[Recorded]:
+        return await self.call("latest", list)  # no provider announces its models here
+
+    async def queue(self, durable: str) -> Queue:
+        queue = self._broker.queues[durable]
+        return await self.call("queue", lambda: queue.state(self._broker.now()))
+
+    @property
+    def connected(self) -> bool:
+        return not self._broker.away
+
     async def position(self, stream: str) -> Position:
         return await self.call("position", lambda: self._broker.position(stream))
 
-    async def settled_up_to(self, durable: str) -> Sequence:
+    async def ack_floor(self, durable: str) -> Sequence:
         return await self.call("settled", lambda: self._broker.queues[durable].settled)
 
     async def purge(self, subject: str, before: Sequence | None = None) -> None:
@@ -186,7 +198,9 @@ class SimLog:
 
     # --- consuming -------------------------------------------------------------------------------------------
 
-    async def requests(self, durable: str, free: Callable[[], Awaitable[int]]) -> AsyncIterator[SimDelivery]:
+    async def requests(
+        self, durable: str, free: Callable[[], Awaitable[int]]
+    ) -> AsyncGenerator[SimDelivery, None]:
         queue = self._broker.queues[durable]
         while True:
             room = await free()
@@ -203,8 +217,8 @@ class SimLog:
             for stored, delivered in await reply:
                 yield SimDelivery(self, queue, stored, delivered)
 
-    async def push(
-        self, stream: str, feed: PushFeed, *, start: Sequence | datetime, filters: tuple[str, ...] = ()
+    async def subscribe(
+        self, stream: str, feed: Subscriber, *, start: Sequence | datetime, filters: tuple[str, ...] = ()
     ) -> Callable[[], Awaitable[None]]:
         push = PushConsumer(
             self._loop,
@@ -226,7 +240,7 @@ class SimLog:
             self._broker.pushes.pop(push, None)
 
         try:
-            feed.begun(await self.call("push", serve))
+            feed.begin(await self.call("push", serve))
         except BaseException:
             push.closed = True
             raise

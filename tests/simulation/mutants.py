@@ -22,7 +22,7 @@ from shared.domain.events import AnswerEvent, GenerationEnded
 from shared.domain.subjects import Sequence
 from shared.log import append
 from shared.log.append import append_answer_event
-from shared.log.event_log import Delivery
+from shared.log.protocol import Delivery
 from shared.log.recorded import Recorded
 from tests.simulation.broker import Broker
 from tests.support import examples

@@ -3,14 +3,13 @@
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any
 
 from services.api import app
 from services.api.read_model.orphans import Orphans
 from services.generator.providers.registry import RegisteredProvider, Registry
 from services.generator.worker import Worker
 from shared.domain.subjects import AnswerId
-from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.simulation.broker import Broker
 from tests.simulation.checker import Checker
@@ -42,10 +41,10 @@ class Machine:
         """A part that is to run for ever has ended."""
         self.loop.failures.append(f"a part of a process failed: {error!r}")
 
-    def log_of(self, process: Process) -> EventLog:
+    def log_of(self, process: Process) -> SimLog:
         log = SimLog(self.broker, self.network, process, self.settings)
         log.asked_in_vain = lambda answer: self.checker.asked_in_vain(answer, process)
-        return cast(EventLog, log)
+        return log
 
 
 class SimWorker:

@@ -10,10 +10,6 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[2]
 LINES_MAX = 350
-LONG_FOR_A_REASON = {
-    "shared/log/event_log.py": "the one module that may import nats: what speaks to it cannot stand elsewhere",
-}
-"""Path and the reason for its length."""
 COMMANDS = {"services/api/read_model/rebuild.py"}
 """Modules of services that a person runs in a terminal."""
 LEFTOVERS = re.compile("TO" + "DO|FIX" + "ME|XX" + "X|HA" + "CK")
@@ -66,10 +62,7 @@ def _texts() -> dict[str, str]:
 
 def test_no_file_is_too_long_to_be_read_at_once() -> None:
     lengths = {name: text.count("\n") for name, text in _texts().items() if name.endswith(".py")}
-    too_long = {
-        name: lines for name, lines in lengths.items() if lines > LINES_MAX and name not in LONG_FOR_A_REASON
-    }
-    assert too_long == {}
+    assert {name: lines for name, lines in lengths.items() if lines > LINES_MAX} == {}
 
 
 @pytest.mark.parametrize(

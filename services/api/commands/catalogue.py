@@ -8,7 +8,7 @@ from msgspec import Struct
 from shared.domain.errors import LogUnavailable, UnknownModel
 from shared.domain.events import CatalogueAnnounced
 from shared.domain.subjects import MODELS_SUBJECTS
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.settings import Settings
 
 _FRESH_SECONDS = 2.0
@@ -22,7 +22,7 @@ class Model(Struct, frozen=True):
 
 
 class Catalogue:
-    def __init__(self, log_: EventLog, settings: Settings) -> None:
+    def __init__(self, log_: Log, settings: Settings) -> None:
         self._log = log_
         self._settings = settings
         self._known: list[CatalogueAnnounced] = []

@@ -14,7 +14,7 @@ from shared.domain.chat import ChatState, evolve
 from shared.domain.errors import LogUnavailable
 from shared.domain.events import ChatDeleted, Fact
 from shared.domain.subjects import ChatId, Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
@@ -23,7 +23,7 @@ log = logger(__name__)
 
 
 class ChatStates:
-    def __init__(self, log_: EventLog, reads: Reads, settings: Settings) -> None:
+    def __init__(self, log_: Log, reads: Reads, settings: Settings) -> None:
         self._log = log_
         self._reads = reads
         self._settings = settings

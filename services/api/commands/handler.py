@@ -10,7 +10,7 @@ from shared.domain.errors import LogUnavailable, Rejected, SequenceConflict, Tai
 from shared.domain.events import AnswerRequested, Fact, MessageRequested
 from shared.domain.subjects import AnswerId, ChatId
 from shared.log.append import append_fact
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.settings import Settings
 
 
@@ -18,7 +18,7 @@ class Commands:
     """`asking` is called with each answer just before its request is appended."""
 
     def __init__(
-        self, log_: EventLog, states: ChatStates, settings: Settings, asking: Callable[[AnswerId], None]
+        self, log_: Log, states: ChatStates, settings: Settings, asking: Callable[[AnswerId], None]
     ) -> None:
         self._log = log_
         self._states = states

@@ -17,8 +17,8 @@ from services.api.scrape_gauges import ScrapeGauges
 from services.api.streaming.feed import Feed
 from services.api.streaming.hot_log import HotLog
 from services.api.streaming.streams import Streams
-from shared.log.event_log import EventLog
 from shared.log.follower import Follower
+from shared.log.protocol import Log
 from shared.settings import Settings
 
 
@@ -26,7 +26,7 @@ class Context(Struct, kw_only=True):
     """The objects that all routes share. `services/api/app.py` creates and closes them, once per process."""
 
     settings: Settings
-    log: EventLog
+    log: Log
     reads: Reads
     states: ChatStates
     commands: Commands

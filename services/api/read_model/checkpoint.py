@@ -11,7 +11,7 @@ from services.api.read_model.statements import statements
 from shared.domain import subjects
 from shared.domain.errors import UnspoolError
 from shared.domain.subjects import Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded
 
 LOST = "lost"
@@ -43,7 +43,7 @@ async def read_checkpoint(connection: asyncpg.Connection, schema: str) -> Checkp
     return Checkpoint(Sequence(row["position"]), row["created"], row["version"], row["mark"])
 
 
-async def is_lost(event_log: EventLog, checkpoint: Checkpoint) -> bool:
+async def is_lost(event_log: Log, checkpoint: Checkpoint) -> bool:
     """Returns whether the log lost the fact that was folded last; it may have grown since. Raises `LogUnavailable`."""
     if checkpoint.mark in {"", LOST}:
         return checkpoint.mark == LOST

@@ -17,7 +17,7 @@ from shared.domain.errors import LogUnavailable, SequenceConflict, TailLost
 from shared.domain.events import ChatDeleted, Problem
 from shared.domain.subjects import AnswerId, ChatId, MessageId, Sequence
 from shared.log.answer_journal import AnswerJournal
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -40,7 +40,7 @@ IMPORTED = Problem(
 class Orphans:
     """Runs beside the projector, and only where it is the active one."""
 
-    def __init__(self, log_: EventLog, reads: Reads, projector: Projector, settings: Settings) -> None:
+    def __init__(self, log_: Log, reads: Reads, projector: Projector, settings: Settings) -> None:
         self._log = log_
         self._reads = reads
         self._projector = projector
@@ -59,7 +59,7 @@ class Orphans:
 
     async def end_all(self) -> int:
         """How many were ended now."""
-        settled = await self._log.settled_up_to(subjects.GENERATORS)
+        settled = await self._log.ack_floor(subjects.GENERATORS)
         last = (await self._log.position(subjects.CHATS)).last
         if self._projector.position < last:  # ends may be missing in the rows: the next round sees them
             return 0

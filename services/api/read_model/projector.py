@@ -31,7 +31,7 @@ from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, UndecodableEvent
 from shared.domain.events import ChatDeleted, Fact
 from shared.domain.subjects import Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded, Unknown
 from shared.logging import logger
 from shared.settings import Settings
@@ -45,9 +45,7 @@ _LOCK = 0x756E7370  # "unsp": one projector for this database
 class Projector:
     """`state` is `standby`, `active` or `stopped`; `reason` says why it stopped or waits."""
 
-    def __init__(
-        self, log_: EventLog, pool: asyncpg.Pool, settings: Settings, renew: Renew | None = None
-    ) -> None:
+    def __init__(self, log_: Log, pool: asyncpg.Pool, settings: Settings, renew: Renew | None = None) -> None:
         """`renew` makes the tables anew where they are an older version's."""
         self._log = log_
         self._renew = renew

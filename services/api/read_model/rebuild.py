@@ -14,6 +14,7 @@ from shared.domain import subjects
 from shared.domain.errors import UnspoolError
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.logging import logger
 from shared.service import run_service
 from shared.settings import Settings
@@ -51,7 +52,7 @@ async def rebuild_once(settings: Settings) -> Sequence:
         await event_log.close()
 
 
-async def rebuild(event_log: EventLog, connection: asyncpg.Connection, settings: Settings) -> Sequence:
+async def rebuild(event_log: Log, connection: asyncpg.Connection, settings: Settings) -> Sequence:
     """Returns the sequence up to which the new rows are folded. What fails before the swap leaves all as it was."""
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
         raise RebuildRefused("another rebuild is under way, or `unspool verify`")
@@ -66,7 +67,7 @@ async def rebuild(event_log: EventLog, connection: asyncpg.Connection, settings:
         await connection.execute("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
-def renewal(event_log: EventLog, settings: Settings) -> Renew:
+def renewal(event_log: Log, settings: Settings) -> Renew:
     """For a projector that finds tables of an older version."""
 
     async def renew(connection: asyncpg.Connection) -> None:
@@ -81,7 +82,7 @@ def renewal(event_log: EventLog, settings: Settings) -> Renew:
     return renew
 
 
-async def _begun(event_log: EventLog, connection: asyncpg.Connection) -> Checkpoint:
+async def _begun(event_log: Log, connection: asyncpg.Connection) -> Checkpoint:
     position = await event_log.position(subjects.CHATS)
     async with connection.transaction():
         await connection.execute(
@@ -93,7 +94,7 @@ async def _begun(event_log: EventLog, connection: asyncpg.Connection) -> Checkpo
 
 
 async def _caught_up(
-    event_log: EventLog,
+    event_log: Log,
     connection: asyncpg.Connection,
     checkpoint: Checkpoint,
     settings: Settings,
@@ -112,7 +113,7 @@ async def _caught_up(
 
 
 async def _swapped(
-    event_log: EventLog, connection: asyncpg.Connection, checkpoint: Checkpoint, settings: Settings
+    event_log: Log, connection: asyncpg.Connection, checkpoint: Checkpoint, settings: Settings
 ) -> Sequence:
     """The rest and the swap in one transaction; the live projector waits for it at its checkpoint's row.
 

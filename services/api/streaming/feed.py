@@ -29,7 +29,7 @@ from shared.domain.events import (
     name_of,
 )
 from shared.domain.subjects import AnswerId, Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Recorded
 from shared.settings import Settings
 
@@ -46,7 +46,7 @@ class Item(Struct, frozen=True):
 class Feed:
     """Filled by this process' followers."""
 
-    def __init__(self, log_: EventLog, settings: Settings) -> None:
+    def __init__(self, log_: Log, settings: Settings) -> None:
         self._log = log_
         self._settings = settings
         self._items: deque[Item] = deque()

@@ -23,7 +23,7 @@ from shared.domain.events import (
     TokenEmitted,
 )
 from shared.domain.subjects import AnswerId, Attempt, ChatId, Index, Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.log.recorded import Event, Recorded, Unknown
 from shared.logging import logger
 from shared.settings import Settings
@@ -131,7 +131,7 @@ class HotAnswer:
 class HotLog:
     """All hot answers of this process, within `hot_log_max_bytes`."""
 
-    def __init__(self, log_: EventLog, settings: Settings) -> None:
+    def __init__(self, log_: Log, settings: Settings) -> None:
         self._log = log_
         self._settings = settings
         self._answers: OrderedDict[AnswerId, HotAnswer] = OrderedDict()

@@ -23,7 +23,7 @@ from shared.domain.events import (
     TokenEmitted,
 )
 from shared.domain.subjects import AnswerId, Sequence
-from shared.log.event_log import EventLog
+from shared.log.protocol import Log
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -56,7 +56,7 @@ Opened = Nothing | Ended | Live
 
 
 class Streams:
-    def __init__(self, log_: EventLog, hot_log: HotLog, states: ChatStates, settings: Settings) -> None:
+    def __init__(self, log_: Log, hot_log: HotLog, states: ChatStates, settings: Settings) -> None:
         self._log = log_
         self._hot_log = hot_log
         self._states = states

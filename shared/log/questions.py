@@ -1,0 +1,31 @@
+"""Questions to other processes over core NATS: nothing of them is stored."""
+
+import contextlib
+from collections.abc import Callable
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from shared.domain.errors import LogUnavailable
+from shared.log.connection import OverConnection
+
+
+class Questions(OverConnection):
+    """Asks the one process that listens on a subject, and answers for this one."""
+
+    async def ask(self, subject: str, question: str, timeout_seconds: float) -> str | None:
+        """The answer of whoever listens there; None when nobody does. Raises `LogUnavailable` when it is not known."""
+        try:
+            reply = await self._connection.client.request(subject, question.encode(), timeout=timeout_seconds)
+        except nats.errors.NoRespondersError:
+            return None
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise LogUnavailable(f"{subject}: {error!r}") from error
+        return str(reply.data.decode())
+
+    async def listen(self, subject: str, answer: Callable[[str], str]) -> None:
+        async def respond(message: Msg) -> None:
+            with contextlib.suppress(nats.errors.Error):
+                await message.respond(answer(message.data.decode()).encode())
+
+        await self._connection.client.subscribe(subject, cb=respond)
