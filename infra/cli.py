@@ -8,7 +8,8 @@ import click
 from msgspec import structs
 
 from shared.domain.errors import ConfigurationError, UnspoolError
-from shared.settings import Settings, load
+from shared.settings import Settings, find_config, load
+from shared.version import VERSION
 
 EXIT_FAILED = 1
 EXIT_MISCONFIGURED = 2
@@ -28,13 +29,13 @@ BESIDE_UP = click.option(
     "--config",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings in TOML. Default: unspool.toml where you stand, if there is one.",
+    help="Settings in TOML. Default: $UNSPOOL_CONFIG, else unspool.toml in the current directory, if there is one.",
 )
-@click.version_option(package_name=None, version="0.1.0", prog_name="unspool")
+@click.version_option(package_name=None, version=VERSION, prog_name="unspool")
 @click.pass_context
 def commands(context: click.Context, config: Path | None) -> None:
     """A chat backend for language models in which an answer outlives every connection and every process."""
-    context.obj = config
+    context.obj = find_config(config)
 
 
 @commands.command()

@@ -18,6 +18,7 @@ from shared.domain.errors import ConfigurationError
 ENV_PREFIX = "UNSPOOL_"
 CONFIG_VARIABLE = "UNSPOOL_CONFIG"
 """The environment variable with the path of the settings file, if no option names one."""
+_DEFAULT_CONFIG = Path("unspool.toml")
 ProviderKind = Literal["openai", "anthropic", "ollama", "demo"]
 
 
@@ -166,12 +167,23 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     providers: dict[str, ProviderSettings] = {}
 
 
+def find_config(option: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Returns the path of the settings file in effect: that of the option, else of `UNSPOOL_CONFIG`, else
+    `unspool.toml` in the current directory if it is there. Returns None if there is none.
+
+    Everything that needs the path asks here, so that all commands read the same file.
+    """
+    environ = os.environ if environ is None else environ
+    if option is not None:
+        return option
+    if environ.get(CONFIG_VARIABLE):
+        return Path(environ[CONFIG_VARIABLE])
+    return _DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None
+
+
 def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Returns the settings. Raises `ConfigurationError` with one line that names the file or field and the problem."""
-    environ = os.environ if environ is None else environ
-    if config is None and environ.get(CONFIG_VARIABLE):
-        config = Path(environ[CONFIG_VARIABLE])
-    values = _read_file(config) | _read_environment(environ)
+    values = _read_values(config, environ)
     try:
         settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -180,10 +192,18 @@ def load(config: Path | None = None, environ: Mapping[str, str] | None = None) -
     return settings
 
 
-def _read_file(config: Path | None) -> dict[str, Any]:
-    path = config or Path("unspool.toml")
-    if config is None and not path.exists():
-        return {}
+def is_set(name: str, config: Path | None = None, environ: Mapping[str, str] | None = None) -> bool:
+    """Returns True if the environment or the settings file sets this field, even to its default. Raises as `load`."""
+    return name in _read_values(config, environ)
+
+
+def _read_values(config: Path | None, environ: Mapping[str, str] | None) -> dict[str, Any]:
+    environ = os.environ if environ is None else environ
+    path = find_config(config, environ)
+    return (_read_file(path) if path else {}) | _read_environment(environ)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,8 +1,6 @@
 """Finds the servers of a running `unspool up` and their secrets in its data directory, without changing it."""
 
 import json
-import os
-import tomllib
 from pathlib import Path
 
 from msgspec import structs
@@ -10,7 +8,7 @@ from msgspec import structs
 from infra.local import nats_server, postgres_server
 from infra.local.data_directory import DataDirectory, default_path
 from shared.domain.errors import ConfigurationError
-from shared.settings import CONFIG_VARIABLE, ENV_PREFIX, Settings
+from shared.settings import Settings, is_set
 
 
 def with_embedded(settings: Settings, data: Path | None, config: Path | None = None) -> Settings:
@@ -19,19 +17,12 @@ def with_embedded(settings: Settings, data: Path | None, config: Path | None = N
     A server that was given, in the environment or the settings file, is used in any case, as `up` does. Raises
     `ConfigurationError` where a directory that was named has none of those that are not given.
     """
-    wanted = [name for name in ("nats", "postgres") if not _is_given(f"{name}_url", config)]
+    wanted = [name for name in ("nats", "postgres") if not is_set(f"{name}_url", config)]
     directory = DataDirectory(data or default_path())
     found = {f"{name}_url": url for name in wanted if (url := _url_in(directory, name))}
     if data is not None and wanted and not found:
         raise ConfigurationError(f"{data} is not a data directory of unspool up")
     return structs.replace(settings, **found)
-
-
-def _is_given(setting: str, config: Path | None) -> bool:
-    if os.environ.get(ENV_PREFIX + setting.upper()):
-        return True
-    path = config or Path(os.environ.get(CONFIG_VARIABLE) or "unspool.toml")
-    return path.exists() and setting in tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def _url_in(directory: DataDirectory, name: str) -> str | None:

@@ -5,10 +5,8 @@ Invariant: servers start first and stop last, so that a generator can hand over 
 
 import asyncio
 import contextlib
-import os
 import shlex
 import signal
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from infra.local.processes import StartError, stop_orphans
 from infra.local.progress import Progress
 from infra.local.servers import Server, wait_until_ready, why_not_started
 from infra.local.supervisor import Crew, Member
-from shared.settings import Settings
+from shared.settings import Settings, is_set
 
 SERVICES_STOP_MARGIN_SECONDS = 0.3
 """Added to `shutdown_seconds`, which the processes observe themselves."""
@@ -102,8 +100,8 @@ class _Startup:
         self._progress = progress
         self._servers = servers
         self._services = services
-        self._nats = None if self._is_given("nats_url") else NatsServer(data)
-        self._postgres = None if self._is_given("postgres_url") else PostgresServer(data)
+        self._nats = None if is_set("nats_url", options.config) else NatsServer(data)
+        self._postgres = None if is_set("postgres_url", options.config) else PostgresServer(data)
 
     async def run(self) -> None:
         for server in (self._nats, self._postgres):
@@ -174,13 +172,6 @@ class _Startup:
                     await asyncio.sleep(POLL_SECONDS)
                 return models
         return []
-
-    def _is_given(self, name: str) -> bool:
-        """Returns True if the server's URL is configured: then it is not started here."""
-        if os.environ.get(f"UNSPOOL_{name.upper()}"):
-            return True
-        config = self._options.config or Path("unspool.toml")
-        return config.exists() and name in tomllib.loads(config.read_text(encoding="utf-8"))
 
     def _print_welcome(self, url: str, models: Sequence[dict[str, Any]]) -> None:
         say = self._progress.print_line

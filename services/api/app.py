@@ -42,6 +42,7 @@ from shared.log.recorded import Recorded
 from shared.logging import logger
 from shared.settings import Settings
 from shared.tasks import cancel_and_wait
+from shared.version import VERSION
 
 log = logger(__name__)
 
@@ -50,7 +51,7 @@ def make_app(settings: Settings, context: Context | None = None) -> FastAPI:
     """Returns the app with all routes. Without `context` only the OpenAPI document works."""
     app = FastAPI(
         title="Unspool",
-        version="0.1.0",
+        version=VERSION,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
