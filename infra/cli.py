@@ -2,36 +2,40 @@
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
-from msgspec import structs
 
+from infra.cli_options import (
+    BESIDE_UP,
+    CONFIG,
+    PORTS,
+    PROCESSES,
+    Commands,
+    settings_beside_up,
+    settings_of,
+)
+from infra.terminal.printable import printable
 from shared.domain.errors import ConfigurationError, UnspoolError
-from shared.settings import Settings, find_config, load
+from shared.settings import find_config
 from shared.version import VERSION
 
 EXIT_FAILED = 1
 EXIT_MISCONFIGURED = 2
+PROGRAM = "unspool"
+COMPLETION_VARIABLE = "_UNSPOOL_COMPLETE"
+"""The environment variable by which a shell asks for completions: click's protocol."""
+COMPLETION_LINES = """\b
+Add to
+  ~/.bashrc                   eval "$(unspool completion bash)"
+  ~/.zshrc, after compinit    eval "$(unspool completion zsh)"
+  ~/.config/fish/config.fish  unspool completion fish | source
+"""
 
-PORTS = click.IntRange(1, 65_535)
-PROCESSES = click.IntRange(1, 64)
-BESIDE_UP = click.option(
-    "--data",
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Of the `unspool up` whose servers are meant. Default: those that are configured, else as for `up`.",
-)
 
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option(
-    "--config",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings in TOML. Default: $UNSPOOL_CONFIG, else unspool.toml in the current directory, if there is one.",
-)
-@click.version_option(package_name=None, version=VERSION, prog_name="unspool")
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@CONFIG
+@click.version_option(package_name=None, version=VERSION, prog_name=PROGRAM)
 @click.pass_context
 def commands(context: click.Context, config: Path | None) -> None:
     """A chat backend for language models in which an answer outlives every connection and every process."""
@@ -53,15 +57,25 @@ def commands(context: click.Context, config: Path | None) -> None:
 )
 @click.option("--generators", metavar="N", type=PROCESSES, default=1, help="Generator processes. Default: 1.")
 @click.option("--apis", metavar="N", type=PROCESSES, default=1, help="API processes. Default: 1.")
+@CONFIG
 @click.pass_context
-def up(context: click.Context, port: int | None, data: Path | None, generators: int, apis: int) -> None:
+def up(
+    context: click.Context,
+    *,
+    config: Path | None,
+    port: int | None,
+    data: Path | None,
+    generators: int,
+    apis: int,
+) -> None:
     """Run it all: NATS, Postgres, the API and generators. Ctrl-C stops it; the next `up` goes on where it was.
 
     With UNSPOOL_NATS_URL or UNSPOOL_POSTGRES_URL set, that server is used and none is started.
     """
     from infra.local.up import Options, main  # noqa: PLC0415 - see the module's docstring
 
-    settings = _settings(context, port=port)
+    context.obj = config or context.obj
+    settings = settings_of(context, port=port)
     context.exit(main(settings, Options(config=context.obj, data=data, generators=generators, apis=apis)))
 
 
@@ -73,7 +87,7 @@ def api(context: click.Context, host: str | None, port: int | None) -> None:
     """Run one API process."""
     from services.api.__main__ import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_settings(context, host=host, port=port)))
+    context.exit(main(settings_of(context, host=host, port=port)))
 
 
 @commands.command()
@@ -82,7 +96,7 @@ def generator(context: click.Context) -> None:
     """Run one generator process."""
     from services.generator.__main__ import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_settings(context)))
+    context.exit(main(settings_of(context)))
 
 
 @commands.command()
@@ -91,7 +105,7 @@ def projector(context: click.Context) -> None:
     """Run the projector as a process of its own. Set UNSPOOL_PROJECTOR=false for the API processes then."""
     from services.api.projector_process import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_settings(context)))
+    context.exit(main(settings_of(context)))
 
 
 @commands.command()
@@ -101,7 +115,7 @@ def rebuild(context: click.Context, data: Path | None) -> None:
     """Make the read models again from the log, while the API serves."""
     from services.api.read_model.rebuild import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_beside_up(context, data)))
+    context.exit(main(settings_beside_up(context, data)))
 
 
 @commands.command()
@@ -113,7 +127,7 @@ def inspect(context: click.Context, sequence: int, stream: str, data: Path | Non
     """Show one stored event, such as one that the projector stopped at."""
     from infra.inspect.stored_event import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_beside_up(context, data), stream, sequence))
+    context.exit(main(settings_beside_up(context, data), stream, sequence))
 
 
 @commands.command()
@@ -136,12 +150,13 @@ def chat(context: click.Context, chat: str | None, urls: tuple[str, ...], model:
     """
     from infra.terminal.chat import Options, main  # noqa: PLC0415 - see the module's docstring
 
-    options = Options(urls=urls, api_key=_settings(context).api_key, model=model, chat=chat)
+    options = Options(urls=urls, api_key=settings_of(context).api_key, model=model, chat=chat)
     context.exit(main(options))
 
 
 @commands.command()
-@click.argument("chat", metavar="CHAT")
+@click.argument("chat", metavar="[CHAT]", required=False)
+@click.option("--last", is_flag=True, help="Replay the chat that changed last, in place of CHAT.")
 @click.option("--follow", is_flag=True, help="Go on as new events come, until Ctrl-C.")
 @click.option(
     "--speed",
@@ -160,7 +175,8 @@ def chat(context: click.Context, chat: str | None, urls: tuple[str, ...], model:
 def replay(
     context: click.Context,
     *,
-    chat: str,
+    chat: str | None,
+    last: bool,
     data: Path | None,
     follow: bool,
     speed: float | None,
@@ -170,8 +186,10 @@ def replay(
     """Show what the log holds of a chat, event by event: facts, and answers as they were made."""
     from infra.inspect.replay import Options, main  # noqa: PLC0415 - see the module's docstring
 
+    if (chat is None) != last:
+        raise click.UsageError("Give either the id of a chat or --last.", context)
     options = Options(chat=chat, follow=follow, speed=speed, as_json=as_json, each_token=each_token)
-    context.exit(main(_beside_up(context, data), options))
+    context.exit(main(settings_beside_up(context, data), options))
 
 
 @commands.command()
@@ -219,7 +237,7 @@ def export(context: click.Context, chat: str, data: Path | None, *, redact: bool
     """Write a chat's events to standard output, a line of JSON for each: for `import`."""
     from infra.transfer.exporting import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_beside_up(context, data), chat, redact=redact))
+    context.exit(main(settings_beside_up(context, data), chat, redact=redact))
 
 
 @commands.command("import")
@@ -234,7 +252,7 @@ def import_(context: click.Context, file: BinaryIO, data: Path | None, *, new_id
     """
     from infra.transfer.importing import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_beside_up(context, data), file, new_id=new_id))
+    context.exit(main(settings_beside_up(context, data), file, new_id=new_id))
 
 
 @commands.command()
@@ -248,7 +266,7 @@ def verify(context: click.Context, chat: str | None, data: Path | None) -> None:
     """
     from infra.verify.command import main  # noqa: PLC0415 - see the module's docstring
 
-    context.exit(main(_beside_up(context, data), chat))
+    context.exit(main(settings_beside_up(context, data), chat))
 
 
 @commands.command(
@@ -270,30 +288,31 @@ def test(context: click.Context, pytest_arguments: tuple[str, ...], *, fast: boo
     context.exit(main(pytest_arguments, fast=fast))
 
 
+@commands.command(epilog=COMPLETION_LINES)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the script that completes commands and options in a shell.
+
+    In zsh and fish `unspool` has to be on the PATH, such as by a symbolic link to it.
+    """
+    from click.shell_completion import get_completion_class  # noqa: PLC0415 - see the module's docstring
+
+    if script := get_completion_class(shell):
+        click.echo(script(commands, {}, PROGRAM, COMPLETION_VARIABLE).source())
+
+
 def main() -> None:
-    """What goes wrong on purpose is one line, not a traceback."""
+    """Runs the command line. An error that has a class of ours becomes one line, not a traceback."""
     try:
-        commands(prog_name="unspool")
+        commands(prog_name=PROGRAM, complete_var=COMPLETION_VARIABLE)
     except ConfigurationError as error:
         _leave(error, EXIT_MISCONFIGURED)
     except UnspoolError as error:
         _leave(error, EXIT_FAILED)
 
 
-def _settings(context: click.Context, **given: Any) -> Settings:  # noqa: ANN401 - any setting's value
-    """The command line's own options win over the environment and the file."""
-    settings = load(context.obj)
-    return structs.replace(settings, **{name: value for name, value in given.items() if value is not None})
-
-
-def _beside_up(context: click.Context, data: Path | None) -> Settings:
-    from infra.local.embedded import with_embedded  # noqa: PLC0415 - see the module's docstring
-
-    return with_embedded(_settings(context), data, context.obj)
-
-
 def _leave(error: UnspoolError, status: int) -> None:
-    print(f"unspool: {error}", file=sys.stderr)
+    print(f"unspool: {printable(str(error))}", file=sys.stderr)
     sys.exit(status)
 
 

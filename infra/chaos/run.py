@@ -16,6 +16,7 @@ from infra.chaos.report import Report
 from infra.chaos.schedule import schedule
 from infra.chaos.stage import Stage, open_stage
 from infra.chaos.witness import Witness
+from infra.terminal.printable import printable
 from shared.log.event_log import EventLog
 from shared.logging import configure
 from shared.settings import Settings
@@ -46,7 +47,7 @@ def main(minutes: float, seed: int | None, people: int, data: Path | None) -> in
     print(f"chaos for {minutes:g} minutes, seed {seed}", flush=True)
     with _directory(data) as directory:
         report = asyncio.run(run(options, directory))
-    print(report.text(), flush=True)
+    print(printable(report.text()), flush=True)
     return 1 if report.findings else 0
 
 

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 import msgspec
 
 from infra.inspect.entries import Entry
-from infra.terminal.screen import printable
+from infra.terminal.printable import printable
 from shared.domain.events import (
     AnswerEnded,
     AnswerEvent,

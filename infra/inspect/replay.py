@@ -15,7 +15,7 @@ from infra.inspect.pace import Pace
 from infra.inspect.replay_json import JsonLines
 from infra.inspect.replay_lines import Lines, Printer
 from shared.domain import subjects
-from shared.domain.errors import NotFound
+from shared.domain.errors import NotFound, UnspoolError
 from shared.domain.subjects import ChatId
 from shared.log.event_log import EventLog
 from shared.logging import configure
@@ -26,11 +26,15 @@ CONNECT_SECONDS = 3.0
 INTERRUPTED = 130
 
 
+class NoChats(UnspoolError):
+    """The log holds no chat."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The command's options."""
+    """The command's options. `chat`: an id of a chat or answer; None for the chat that changed last."""
 
-    chat: str
+    chat: str | None
     follow: bool = False
     speed: float | None = None
     as_json: bool = False
@@ -52,9 +56,6 @@ def main(settings: Settings, options: Options) -> int:
 
 
 async def _replay(settings: Settings, options: Options) -> None:
-    chat = ChatId(subjects.client_id(subjects.chat_of(options.chat)) or "")
-    if not chat:
-        raise NotFound("chat", options.chat)
     printer: Printer = JsonLines() if options.as_json else _lines(options)
     pace = Pace(options.speed) if options.speed else None
 
@@ -63,7 +64,9 @@ async def _replay(settings: Settings, options: Options) -> None:
             await pace.wait_for_turn(entry)
         printer.show(entry)
 
+    named = None if options.chat is None else _parse_chat(options.chat)
     async with _open_log(settings) as log:
+        chat = named or await _last_chat(log)
         chat_log = ChatLog(log, settings, chat)
         try:
             async for entry in chat_log.history():
@@ -73,6 +76,21 @@ async def _replay(settings: Settings, options: Options) -> None:
                 await chat_log.follow(show)
         finally:
             printer.end()
+
+
+def _parse_chat(given: str) -> ChatId:
+    chat = subjects.client_id(subjects.chat_of(given))
+    if chat is None:
+        raise NotFound("chat", given)
+    return ChatId(chat)
+
+
+async def _last_chat(log: EventLog) -> ChatId:
+    """Returns the chat of the newest fact. Raises `NoChats` if the log has no fact."""
+    newest = await log.last(subjects.CHATS_SUBJECTS)
+    if newest is None:
+        raise NoChats("there are no chats yet: ask something first, such as with `unspool chat`")
+    return newest.chat
 
 
 def _lines(options: Options) -> Lines:

@@ -9,6 +9,7 @@ import msgspec
 from infra.inspect.describing import RAW_MAX_BYTES
 from infra.inspect.entries import Entry
 from infra.inspect.replay_lines import timestamp
+from infra.terminal.printable import escape_json
 
 
 class JsonLines:
@@ -26,7 +27,7 @@ class JsonLines:
         if entry.event is None:
             line |= {"undecodable": entry.reason, "bytes": len(stored.data)}
         line |= _event(stored.data)
-        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+        sys.stdout.write(escape_json(msgspec.json.encode(line).decode()) + "\n")
         sys.stdout.flush()
 
     def note(self, text: str) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from infra.inspect.describing import name, place, short, words
 from infra.inspect.entries import Entry
-from infra.terminal.screen import printable
+from infra.terminal.printable import printable
 from shared.domain.answer import AnswerState, evolve
 from shared.domain.events import (
     AnswerEnded,
@@ -79,7 +79,7 @@ class Lines:
     def note(self, text: str) -> None:
         """Prints a note on a line of its own."""
         self.end()
-        self._console.print(Text(f"        {text}", style="yellow"), soft_wrap=True)
+        self._console.print(Text(f"        {printable(text)}", style="yellow"), soft_wrap=True)
 
     def end(self) -> None:
         """Ends a run of tokens with a line about its number, duration and last position."""
@@ -114,7 +114,7 @@ class Lines:
             (f"{entry.stream:<6} {stored.sequence:>8}  ", "dim"),
             f"{timestamp(stored.time)}  ",
             (f"{name(entry):<22}  ", style or "bold"),
-            (f"{short(answer) if answer else '':<8}  ", "cyan"),
+            (f"{printable(short(answer)) if answer else '':<8}  ", "cyan"),
             f"{place(entry.event):<8}  ",
             (what, style),
         )

@@ -8,7 +8,7 @@ from msgspec import structs
 
 from infra.inspect.entries import Entry, entry
 from infra.inspect.replay_lines import timestamp
-from infra.terminal.screen import printable
+from infra.terminal.printable import printable
 from shared.domain.errors import UnspoolError
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog

@@ -7,6 +7,8 @@ from datetime import datetime
 from rich.console import Console
 from rich.text import Text
 
+from infra.terminal.printable import printable
+
 NAME_WIDTH = 12
 
 
@@ -25,7 +27,7 @@ class Progress:
 
     def print_line(self, text: str = "", style: str = "") -> None:
         """Prints one line."""
-        self._console.print(Text(text, style=style))
+        self._console.print(Text(printable(text), style=style))
 
     @contextmanager
     def step(self, name: str, doing: str) -> Iterator[Step]:
@@ -34,10 +36,10 @@ class Progress:
         with self._console.status(f"{name}: {doing}"):
             yield step
         self._console.print(
-            Text.assemble("  ", ("✓ ", "green"), (f"{name:<{NAME_WIDTH}}", "bold"), step.done)
+            Text.assemble("  ", ("✓ ", "green"), (f"{name:<{NAME_WIDTH}}", "bold"), printable(step.done))
         )
 
     def print_event(self, what: str) -> None:
         """Prints an unexpected event with its time, such as a restart."""
         now = datetime.now().astimezone()
-        self._console.print(Text.assemble((f"{now:%H:%M:%S} ", "dim"), (what, "yellow")))
+        self._console.print(Text.assemble((f"{now:%H:%M:%S} ", "dim"), (printable(what), "yellow")))

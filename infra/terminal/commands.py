@@ -7,7 +7,8 @@ from rich.table import Table
 
 from infra.terminal.conversation import Conversation
 from infra.terminal.lines import Input
-from infra.terminal.screen import PROMPT, Screen, printable
+from infra.terminal.printable import printable
+from infra.terminal.screen import PROMPT, Screen
 from shared.client import Chat, Client
 
 LISTED_MAX = 20

@@ -5,7 +5,6 @@ the text and erased before the next character.
 """
 
 import asyncio
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,18 +14,11 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from infra.terminal.printable import printable
+
 PROMPT = "› "  # noqa: RUF001 - it is meant to be one
-TAB = "    "
 SLOW_SECONDS = 0.7
 """Delay before a status about waiting appears."""
-_COMMANDS_TO_TERMINALS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-def printable(text: str) -> str:
-    """Replaces all control characters except line ends, so that a terminal executes none. Tabs become spaces."""
-    return _COMMANDS_TO_TERMINALS.sub(
-        "\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n").replace("\t", TAB)
-    )
 
 
 class Screen:
@@ -96,7 +88,7 @@ class Screen:
 
     def _show_status(self, text: str) -> None:
         width = self._console.width
-        shown = Text(text)
+        shown = Text(printable(text))
         shown.truncate(width - 2)
         if self._column + 1 + shown.cell_len < width:
             self._console.out("" if not self._column else " ", shown.plain, sep="", end="", style="dim")

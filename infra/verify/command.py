@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import asyncpg
 from msgspec import structs
 
+from infra.terminal.printable import printable
 from infra.verify.answers import Answers
 from infra.verify.facts import Facts
 from infra.verify.rows import Rows
@@ -85,6 +86,6 @@ async def _compare(
 async def _print_lines(lines: AsyncIterator[str]) -> int:
     count = 0
     async for line in lines:
-        print(line)
+        print(printable(line))
         count += 1
     return count

@@ -25,7 +25,8 @@ async def test_every_command_finds_the_servers_of_up(data_directory: Path) -> No
         assert "rebuilt: " in await out_of("rebuild")
         assert "event     chat-created.v1" in await out_of("inspect", "1")
         assert "No differences." in await out_of("verify")
-        assert "answer-completed" in await out_of("replay", chat)
+        assert "answer-completed" in (replayed := await out_of("replay", chat))
+        assert replayed.splitlines()[:3] == (await out_of("replay", "--last")).splitlines()[:3]
         exported = await out_of("export", chat, "--redact")
         imported = await out_of("import", "--new-id", typed=exported)
         copy = imported.split()[2].rstrip(",")

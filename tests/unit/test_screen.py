@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING, AnswerView
-from infra.terminal.screen import Screen, printable
+from infra.terminal.screen import Screen
 from shared.client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
 from tests.support.emulator import Emulator
 
@@ -89,14 +89,6 @@ def test_nothing_is_a_command_to_the_terminal() -> None:
     seen.screen.append("a\x1b[2Jb\x07\x9b31mc\rd\te\r\nf")
     assert seen.text == "a�[2Jb��31mc�d    e\nf"
     assert "\x1b" not in seen.written
-
-
-@given(st.text())
-def test_only_line_ends_are_left_of_the_controls(text: str) -> None:
-    assert all(
-        character == "\n" or not (character < " " or "\x7f" <= character <= "\x9f")
-        for character in printable(text)
-    )
 
 
 def test_a_line_and_a_problem_begin_on_a_line_of_their_own() -> None:
