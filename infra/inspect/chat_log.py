@@ -1,4 +1,4 @@
-"""A chat's events, read from JetStream: those that are there, and those that come."""
+"""Reads a chat's events from JetStream: stored events and new ones."""
 
 import asyncio
 import contextlib
@@ -15,12 +15,14 @@ from shared.log.recorded import Recorded
 from shared.settings import Settings
 
 AHEAD_MAX = 200_000
-"""Events that may wait to be shown."""
+"""Limit of events that wait to be shown."""
 END_WAIT_SECONDS = 2.0
-"""How long the end of an answer is held back for its last tokens, which another follower brings."""
+"""Time that the end of an answer waits for its last tokens, which another follower delivers."""
 
 
 class ChatLog:
+    """Reads the events of one chat. Call `history` first, then `follow`. The caller owns the log."""
+
     def __init__(self, log: Log, settings: Settings, chat: ChatId) -> None:
         self._log = log
         self._settings = settings
@@ -28,10 +30,10 @@ class ChatLog:
         self._subject = {CHATS: subjects.facts(chat), TOKENS: subjects.answers(chat)}
         self._read_up_to: dict[str, Sequence] = {}
         self._running: set[AnswerId] = set()
-        """Answers of which there were events, and not yet the last."""
+        """Answers with events but without their last event so far."""
 
     async def history(self) -> AsyncIterator[Entry]:
-        """All up to now, and not a moment later: `follow` begins there. Raises `NotFound`."""
+        """Yields all events that were stored before the call, in order. Raises `NotFound` if there are none."""
         found: dict[str, list[Entry]] = {}
         for stream, subject in self._subject.items():
             up_to = (await self._log.position(stream)).last
@@ -41,35 +43,35 @@ class ChatLog:
         if not any(found.values()):
             raise NotFound("chat", self._chat)
         for one in interleave(found[CHATS], found[TOKENS]):
-            self._note(one)
+            self._track(one)
             yield one
 
     async def follow(self, show: Callable[[Entry], Awaitable[None]]) -> None:
-        """From where `history` ended, for ever."""
+        """Shows new events after `history`, until it is cancelled. Raises `UnspoolError` if `show` is too slow."""
         news: asyncio.Queue[Entry] = asyncio.Queue()
 
-        def came(stored: Recorded) -> None:
+        def enqueue(stored: Recorded) -> None:
             if news.qsize() >= AHEAD_MAX:
-                raise UnspoolError(f"more than {AHEAD_MAX} events came than could be shown")
+                raise UnspoolError(f"more than {AHEAD_MAX} events are waiting to be shown")
             news.put_nowait(entry(stored))
 
         async with asyncio.TaskGroup() as group:
             for stream in self._subject:
-                group.create_task(self._follower(stream, came).run())
+                group.create_task(self._follower(stream, enqueue).run())
             while True:
                 await self._show_in_order(news, show)
 
-    def _follower(self, stream: str, came: Callable[[Recorded], None]) -> Follower:
+    def _follower(self, stream: str, handle: Callable[[Recorded], None]) -> Follower:
         async def start() -> Sequence:
             return Sequence(self._read_up_to[stream] + 1)
 
         filters = (self._subject[stream],)
-        return Follower(self._log, stream, came, self._settings, filters=filters, start=start)
+        return Follower(self._log, stream, handle, self._settings, filters=filters, start=start)
 
     async def _show_in_order(
         self, news: asyncio.Queue[Entry], show: Callable[[Entry], Awaitable[None]]
     ) -> None:
-        """The next one; if it is an answer's end, first what is still missing of the answer."""
+        """Shows the next event. Before an answer's end it shows the answer's remaining tokens."""
         one = await news.get()
         later: list[Entry] = []
         deadline = asyncio.get_running_loop().time() + END_WAIT_SECONDS
@@ -80,13 +82,13 @@ class ChatLog:
                 if other.stream == CHATS:
                     later.append(other)
                     continue
-                self._note(other)
+                self._track(other)
                 await show(other)
         for each in (one, *later):
-            self._note(each)
+            self._track(each)
             await show(each)
 
-    def _note(self, one: Entry) -> None:
+    def _track(self, one: Entry) -> None:
         if one.stream == TOKENS and one.answer is not None:
             if isinstance(one.event, GenerationEnded):
                 self._running.discard(one.answer)

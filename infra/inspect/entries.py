@@ -1,7 +1,6 @@
-"""What the log holds of a chat, event by event, in the order in which it happened. Pure.
+"""Orders a chat's events by the time at which they happened. Pure.
 
-The law of this file: nothing is left out. What cannot be decoded, and what belongs to no request that there
-is, comes too.
+Invariant: no event is omitted, not even one that cannot be decoded or that belongs to no known request.
 """
 
 import itertools
@@ -24,7 +23,7 @@ from shared.log.recorded import Recorded, Unknown
 
 
 class Entry(Struct, frozen=True):
-    """An event as it is stored, and what it says; `event` is None if it cannot be decoded, for `reason`."""
+    """A stored event and its decoded form; `event` is None if it cannot be decoded, for `reason`."""
 
     stored: Recorded
     stream: str
@@ -33,34 +32,35 @@ class Entry(Struct, frozen=True):
 
     @property
     def answer(self) -> AnswerId | None:
-        """The answer that it belongs to, if it belongs to one."""
+        """The event's answer, or None."""
         if self.stream == CHATS:
             return getattr(self.event, "answer", None)
         return self.stored.answer
 
 
 def entry(stored: Recorded) -> Entry:
+    """Returns the entry of a recorded event."""
     stream = subjects.stream_of(stored.subject)
     match stored.event:
         case Unknown(reason=reason):
             return Entry(stored, stream, None, reason)
         case CatalogueAnnounced():
-            return Entry(stored, stream, None, "it is no event of a chat")
+            return Entry(stored, stream, None, "it is not an event of a chat")
         case event:
             return Entry(stored, stream, event)
 
 
 def interleave(facts: Iterable[Entry], events: Iterable[Entry]) -> Iterator[Entry]:
-    """By the broker's time, but an answer's events never before its request, nor after its end.
+    """Yields all events by the broker's time, but an answer's events never before its request or after its end.
 
-    Facts keep their order, and so do the events of an answer, whatever the clocks of the brokers said.
+    Facts keep their order, and so do the events of an answer, even if the brokers' clocks differ.
     """
     waiting: dict[AnswerId | None, deque[Entry]] = defaultdict(deque)
     for event in events:
         waiting[event.answer].append(event)
     begun: list[AnswerId] = []
     for fact in facts:
-        yield from _before(fact, {answer: waiting[answer] for answer in begun})
+        yield from _take_before(fact, {answer: waiting[answer] for answer in begun})
         yield fact
         begun = [answer for answer in begun if waiting[answer]]
         if isinstance(fact.event, MessageRequested | AnswerRequested):
@@ -68,7 +68,7 @@ def interleave(facts: Iterable[Entry], events: Iterable[Entry]) -> Iterator[Entr
     yield from _in_order(itertools.chain.from_iterable(waiting.values()))
 
 
-def _before(fact: Entry, begun: dict[AnswerId, deque[Entry]]) -> list[Entry]:
+def _take_before(fact: Entry, begun: dict[AnswerId, deque[Entry]]) -> list[Entry]:
     taken = []
     for answer, events in begun.items():
         ended = fact.answer == answer and is_end(fact)
@@ -82,4 +82,5 @@ def _in_order(events: Iterable[Entry]) -> list[Entry]:
 
 
 def is_end(fact: Entry) -> bool:
+    """Returns True for the fact of an answer's end."""
     return isinstance(fact.event, AnswerEnded)

@@ -29,7 +29,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
-        self._here = context
+        self._context = context
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,10 +44,10 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._here.closing = True
-        await asyncio.sleep(self._here.settings.drain_seconds)
-        self._here.streams.close()
-        self._here.feed.close()
+        self._context.closing = True
+        await asyncio.sleep(self._context.settings.drain_seconds)
+        self._context.streams.close()
+        self._context.feed.close()
         await super().shutdown(sockets)
 
 

@@ -85,7 +85,7 @@ async def open_context(settings: Settings, failed: Callable[[], None]) -> AsyncI
         ):  # Postgres may come later: then the projector makes the tables
             async with pool.acquire() as connection:
                 await migrate(connection)
-        context = _context(settings, event_log, pool)
+        context = _make_context(settings, event_log, pool)
         parts = [
             context.facts_follower.run(),
             context.tokens_follower.run(),
@@ -113,7 +113,7 @@ async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None])
     failed()
 
 
-def _context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
+def _make_context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
     projector = (
         Projector(event_log, pool, settings, renewal(event_log, settings)) if settings.projector else None
     )
@@ -123,11 +123,11 @@ def _context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
     feed = Feed(event_log, settings)
     times = AnswerTimes()
 
-    def asking(answer: AnswerId) -> None:
+    def prepare_hot_answer(answer: AnswerId) -> None:
         if tokens_follower.has_begun:
             hot_log.begin(answer)
 
-    commands = Commands(event_log, states, settings, asking)
+    commands = Commands(event_log, states, settings, prepare_hot_answer)
     leftovers = Leftovers(commands, states.is_deleted, settings)
 
     def handle_fact(recorded: Recorded) -> None:
@@ -135,32 +135,32 @@ def _context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
             projector.news()
         states.follow(recorded)
         feed.follow(recorded)
-        times.fact(recorded)
+        times.follow(recorded)
         match recorded.event:
             case AnswerEnded() as end:
-                hot_log.ended(end, recorded.sequence)
+                hot_log.record_end(end, recorded.sequence)
             case ChatDeleted(chat=chat):
-                hot_log.deleted(chat)
+                hot_log.drop_chat(chat)
                 leftovers.deleted(chat)
             case _:
                 pass
 
-    def facts_rewound() -> None:
+    def reset_views() -> None:
         states.rewound()
-        hot_log.rewound()
-        feed.rewound()
+        hot_log.drop_all()
+        feed.reset()
 
     def handle_token(recorded: Recorded) -> None:
-        hot_log.tokens(recorded)
-        feed.tokens(recorded)
+        hot_log.follow_tokens(recorded)
+        feed.follow_tokens(recorded)
         leftovers.tokens(recorded)
-        times.tokens(recorded)
+        times.follow_tokens(recorded)
 
     streams = Streams(event_log, hot_log, states, settings)
     facts_follower = Follower(
-        event_log, subjects.CHATS, handle_fact, settings, start=states.start, rewound=facts_rewound
+        event_log, subjects.CHATS, handle_fact, settings, start=states.start, rewound=reset_views
     )
-    tokens_follower = Follower(event_log, subjects.TOKENS, handle_token, settings, rewound=hot_log.rewound)
+    tokens_follower = Follower(event_log, subjects.TOKENS, handle_token, settings, rewound=hot_log.drop_all)
     return Context(
         settings=settings,
         log=event_log,

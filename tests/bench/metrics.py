@@ -61,7 +61,7 @@ def main() -> None:
     stored = record("tokens.c.c_a1", Sequence(9), datetime.now(UTC), token)
     tell("append, bare", appends(log.bare))
     tell("append, measured", appends(log.measured))
-    tell("API: one token followed (AnswerTimes)", steps(lambda: times.tokens(stored)))
+    tell("API: one token followed (AnswerTimes)", steps(lambda: times.follow_tokens(stored)))
     tell("API: one write to one watcher (wrote)", steps(lambda: api.count_write(1, 60)))
     scope = {"type": "http", "method": "GET"}
     tell("API: one write of a stream, bare", lambda: asyncio.run(app(scope, nothing, nothing)))

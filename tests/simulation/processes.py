@@ -87,7 +87,7 @@ class SimApi:
         """Of clients: they are cut when the process dies."""
         self._machine = machine
         pool = SimPool(machine.postgres, self.process)
-        self.here = app._context(machine.settings, machine.log_of(self.process), pool)
+        self.here = app._make_context(machine.settings, machine.log_of(self.process), pool)
         projector = self.here.projector
         assert projector is not None
         orphans = Orphans(self.here.log, self.here.reads, projector, machine.settings)

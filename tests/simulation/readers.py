@@ -107,7 +107,7 @@ async def stream(api: SimApi, answer: AnswerId, owner: str, cursor: str | None, 
     opened = await streams.open(answer, owner, sse.parse_cursor(cursor) if cursor else None)
     if isinstance(opened, Nothing):
         return "nothing"
-    source = streams.bytes_of(opened, answer, owner)
+    source = streams.make_body(opened, answer, owner)
     try:
         async for chunk in source:
             if not to.deliver(chunk):

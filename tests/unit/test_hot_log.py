@@ -127,14 +127,14 @@ def make_hot_log(**settings: Any) -> HotLog:
 
 async def test_done_comes_only_after_the_fact_and_after_all_that_came_before_it() -> None:
     hot_log = make_hot_log()
-    hot_log.tokens(stored(examples.started(), 1))
+    hot_log.follow_tokens(stored(examples.started(), 1))
     answer = hot_log.get(examples.answer())
     assert answer is not None
-    hot_log.ended(examples.answer_completed(1, "word1 "), Sequence(7))
+    hot_log.record_end(examples.answer_completed(1, "word1 "), Sequence(7))
     assert b"event: done" not in b"".join(answer.frames)
-    hot_log.tokens(stored(examples.token(1), 2))
+    hot_log.follow_tokens(stored(examples.token(1), 2))
     assert b"event: done" not in b"".join(answer.frames), "a reset may still come"
-    hot_log.tokens(stored(examples.ended(), 3))
+    hot_log.follow_tokens(stored(examples.ended(), 3))
     assert answer.frames[-1].startswith(b"id: 1.end\nevent: done\n")
     assert b'"cursor":"c7"' in answer.frames[-1]
 
@@ -143,7 +143,7 @@ async def test_the_end_on_the_answers_subject_is_no_done_yet() -> None:
     hot_log = make_hot_log()
     events: list[AnswerEvent] = [examples.started(), examples.token(1), examples.ended()]
     for number, event in enumerate(events, 1):
-        hot_log.tokens(stored(event, number))
+        hot_log.follow_tokens(stored(event, number))
     answer = hot_log.get(examples.answer())
     assert answer is not None
     assert not answer.done
@@ -151,12 +151,12 @@ async def test_the_end_on_the_answers_subject_is_no_done_yet() -> None:
 
 async def test_watchers_are_woken_when_what_they_watch_is_no_longer_to_be_trusted() -> None:
     hot_log = make_hot_log()
-    hot_log.tokens(stored(examples.started(), 1))
+    hot_log.follow_tokens(stored(examples.started(), 1))
     answer = hot_log.get(examples.answer())
     assert answer is not None
-    waiting = asyncio.create_task(answer.changed())
+    waiting = asyncio.create_task(answer.wait_for_change())
     await asyncio.sleep(0)
-    hot_log.rewound()
+    hot_log.drop_all()
     await waiting
     assert answer.stale
     assert hot_log.get(examples.answer()) is None
@@ -164,7 +164,7 @@ async def test_watchers_are_woken_when_what_they_watch_is_no_longer_to_be_truste
 
 async def test_an_answer_whose_beginning_was_missed_is_not_served_from_memory() -> None:
     hot_log = make_hot_log()
-    hot_log.tokens(stored(examples.token(5), 5))
+    hot_log.follow_tokens(stored(examples.token(5), 5))
     assert hot_log.get(examples.answer()) is None
 
 
@@ -173,8 +173,8 @@ async def test_an_answer_that_is_asked_for_here_is_served_from_memory_from_its_f
     hot_log.begin(examples.answer())
     answer = hot_log.get(examples.answer())
     assert answer is not None
-    hot_log.tokens(stored(examples.started(), 1))
-    hot_log.tokens(stored(examples.token(1), 2))
+    hot_log.follow_tokens(stored(examples.started(), 1))
+    hot_log.follow_tokens(stored(examples.token(1), 2))
     hot_log.begin(examples.answer())  # the same request once more
     assert hot_log.get(examples.answer()) is answer
     assert [frame.partition(b"event: ")[2].split()[0] for frame in answer.frames] == [b"started", b"token"]
@@ -185,7 +185,7 @@ async def test_an_answer_that_was_begun_elsewhere_before_it_was_asked_for_here_i
     hot_log.begin(examples.answer())
     answer = hot_log.get(examples.answer())
     assert answer is not None
-    hot_log.tokens(stored(examples.token(1), 2))
+    hot_log.follow_tokens(stored(examples.token(1), 2))
     assert answer.stale
     assert hot_log.get(examples.answer()) is None
 
@@ -195,7 +195,7 @@ async def test_answers_that_only_wait_count_too() -> None:
     for number in range(1, 200):
         hot_log.begin(examples.answer(number))
     assert 0 < hot_log.size_bytes <= 22_000
-    hot_log.deleted(examples.CHAT)
+    hot_log.drop_chat(examples.CHAT)
     assert hot_log.size_bytes == len(hot_log) == 0
 
 
@@ -204,7 +204,7 @@ async def test_the_hot_log_stays_within_its_bytes() -> None:
     for number in range(1, 200):
         subject = subjects.answer(examples.answer(number))
         for event in (examples.started(), examples.token(1, "x" * 100)):
-            hot_log.tokens(record(subject, Sequence(number), datetime.now(UTC), encode(event)))
+            hot_log.follow_tokens(record(subject, Sequence(number), datetime.now(UTC), encode(event)))
         assert hot_log._size_bytes <= 20_000
     assert hot_log.get(examples.answer(199)) is not None
     assert hot_log.get(examples.answer(1)) is None

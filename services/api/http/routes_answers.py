@@ -62,8 +62,8 @@ async def read_answer(
 
 async def read_answer_document(context: Context, answer: AnswerId, owner: str) -> documents.Document:
     """Returns the answer's document. Raises `NotFound` if the owner has no such answer."""
-    node = await context.streams.node(answer, owner)
-    end = await context.streams.end_of(node)
+    node = await context.streams.find_node(answer, owner)
+    end = await context.streams.read_end(node)
     if end is not None:
         return documents.ended_answer(end[0])
     hot = context.hot_log.get(answer) or await context.hot_log.read(answer)
@@ -95,7 +95,7 @@ async def stream_answer(
     if isinstance(opened, Nothing):
         return Response(status_code=204)
     first = sse.preamble(context.settings.client_retry_milliseconds)
-    return EventStream(first, context.streams.bytes_of(opened, id_, owner))
+    return EventStream(first, context.streams.make_body(opened, id_, owner))
 
 
 @router.post(
@@ -114,7 +114,7 @@ async def regenerate(
     chat = subjects.chat_of(beside)
     params = body.params.to_dict()
     check_sizes(context, params=params)
-    node = await context.streams.node(beside, owner)
+    node = await context.streams.find_node(beside, owner)
     new = subjects.answer_id(chat, choose_local_id(body.id, owner, key))
     command = RequestAnswer(
         chat=chat,

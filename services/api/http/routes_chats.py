@@ -308,4 +308,4 @@ async def respond_accepted(
         return JSONResponse(document, 202, headers={"location": stream})
     opened = await context.streams.open(answer, owner, None)
     first = sse.preamble(context.settings.client_retry_milliseconds) + sse.encode("accepted", document)
-    return EventStream(first, context.streams.bytes_of(opened, answer, owner), 202)
+    return EventStream(first, context.streams.make_body(opened, answer, owner), 202)

@@ -1,8 +1,8 @@
-"""How long answers let their readers wait, by the broker's clock at both ends: of request, first token and end.
+"""Measures latency and rate of answers by the broker's clock: times of request, first token and end.
 
-Every API process follows the whole log, so each of them sees every answer: quantiles and shares over all replicas
-are right, counts are to be divided by the number of replicas. The two followers keep no step with each other: the
-three times come in any order.
+Every API process follows the whole log and so observes every answer: quantiles and ratios over all replicas are
+right, counts must be divided by the number of replicas. The two followers are not synchronized: the three times
+arrive in any order.
 """
 
 from collections import OrderedDict
@@ -33,49 +33,51 @@ class _Times(Struct):
 
 
 class AnswerTimes:
-    """Bounded: the oldest answers are forgotten, and then not counted."""
+    """Collects the times of open answers and observes the metrics. Beyond its limit it evicts the oldest answers, which
+    are then not counted. The app owns it.
+    """
 
     def __init__(self) -> None:
         self._running: OrderedDict[AnswerId, _Times] = OrderedDict()
 
-    def fact(self, recorded: Recorded) -> None:
-        """Called by the follower of CHATS, in order."""
+    def follow(self, recorded: Recorded) -> None:
+        """Records requests and ends. The follower of CHATS calls it in order."""
         match recorded.event:
             case (MessageRequested() | AnswerRequested()) as request if not request.imported:
-                times = self._of(request.answer)
+                times = self._get_or_create(request.answer)
                 times.asked = recorded.time
-                _tell_first(times)
+                _observe_first(times)
             case AnswerEnded() as end:
-                self._ended(recorded.time, end)
+                self._record_end(recorded.time, end)
             case _:
                 pass
 
-    def tokens(self, recorded: Recorded) -> None:
-        """Called by the follower of TOKENS, for every event of every answer: all but the first cost one comparison."""
+    def follow_tokens(self, recorded: Recorded) -> None:
+        """Records first tokens. The follower of TOKENS calls it for every event; most cost only a comparison."""
         event, answer = recorded.event, recorded.answer
         if not isinstance(event, TokenEmitted) or event.index != _FIRST_INDEX or answer is None:
             return
-        times = self._of(answer)
+        times = self._get_or_create(answer)
         times.first = recorded.time
-        _tell_first(times)
-        self._tell_pace(answer, times)
+        _observe_first(times)
+        self._observe_pace(answer, times)
 
-    def _ended(self, time: datetime, end: AnswerEnded) -> None:
-        if not end.last_index:  # no token is to be waited for
+    def _record_end(self, time: datetime, end: AnswerEnded) -> None:
+        if not end.last_index:  # It has no tokens.
             self._running.pop(end.answer, None)
             return
-        times = self._of(end.answer)
+        times = self._get_or_create(end.answer)
         times.ended = time
         if isinstance(end, AnswerCompleted):
             times.tokens = end.usage.output_tokens or end.last_index
-        self._tell_pace(end.answer, times)
+        self._observe_pace(end.answer, times)
 
-    def _tell_pace(self, answer: AnswerId, times: _Times) -> None:
+    def _observe_pace(self, answer: AnswerId, times: _Times) -> None:
         if times.first is not None and times.ended is not None:
             metrics.observe_pace(times.tokens, (times.ended - times.first).total_seconds())
             self._running.pop(answer, None)
 
-    def _of(self, answer: AnswerId) -> _Times:
+    def _get_or_create(self, answer: AnswerId) -> _Times:
         times = self._running.get(answer)
         if times is None:
             times = self._running[answer] = _Times()
@@ -84,6 +86,6 @@ class AnswerTimes:
         return times
 
 
-def _tell_first(times: _Times) -> None:
+def _observe_first(times: _Times) -> None:
     if times.asked is not None and times.first is not None:
         metrics.FIRST_TOKEN.observe(max(0.0, (times.first - times.asked).total_seconds()))

@@ -1,7 +1,7 @@
-"""The feed of facts: what happened to one's chats, for lists, other tabs and other devices.
+"""The feed: events of an owner's chats, for lists, other tabs and other devices.
 
-As with answers, a watcher is a position in one list that all share, and a frame is encoded once. What the list
-no longer holds is read from the log itself; what is further back than that, the client is told to load anew.
+A watcher is a position in one shared list, and each frame is encoded once. Items that were dropped from the list are
+read from the log. If the cursor is too old for that, the client gets `reload`.
 """
 
 import asyncio
@@ -37,6 +37,8 @@ RELOAD = "reload"
 
 
 class Item(Struct, frozen=True):
+    """One encoded event of the feed."""
+
     sequence: Sequence
     owner: str
     chat: str
@@ -44,24 +46,24 @@ class Item(Struct, frozen=True):
 
 
 class Feed:
-    """Filled by this process' followers."""
+    """The shared list of feed items, filled by this process' followers. The app owns it and closes it."""
 
     def __init__(self, log_: Log, settings: Settings) -> None:
         self._log = log_
         self._settings = settings
         self._items: deque[Item] = deque()
         self._dropped = 0
-        """How many items were dropped from the front: positions count from the very first."""
+        """The number of items dropped from the front. Positions count from the first item ever."""
         self._complete_after: Sequence | None = None
         self._newest = Sequence(0)
         self._running: dict[AnswerId, str] = {}
         self._changed = asyncio.Event()
         self._generation = 0
 
-    # --- what the followers bring ----------------------------------------------------------------------
+    # --- called by the followers -------------------------------------------------------------------------
 
     def follow(self, recorded: Recorded) -> None:
-        """Called by the follower of CHATS, in order."""
+        """Appends a fact. The follower of CHATS calls it in order."""
         if self._complete_after is None:
             self._complete_after = Sequence(recorded.sequence - 1)
         self._newest = recorded.sequence
@@ -74,8 +76,8 @@ class Feed:
             self._running.pop(fact.answer, None)
         self._append(Item(recorded.sequence, fact.owner, fact.chat, frame_of(fact, recorded.sequence)))
 
-    def tokens(self, recorded: Recorded) -> None:
-        """Called by the follower of TOKENS: only that an answer has begun is told, without an id of its own."""
+    def follow_tokens(self, recorded: Recorded) -> None:
+        """Appends `answer-started`, without a cursor, for a start. The follower of TOKENS calls it for every event."""
         event, answer = recorded.event, recorded.answer
         if isinstance(event, GenerationStarted) and answer in self._running:
             data = {
@@ -87,8 +89,8 @@ class Feed:
             frame = sse.encode("answer-started", data)
             self._append(Item(self._newest, self._running[answer], recorded.chat, frame))
 
-    def rewound(self) -> None:
-        """Watchers go: they come again with cursors that are then looked up in the log as it is."""
+    def reset(self) -> None:
+        """Drops all items and ends all watchers. They reconnect with cursors, which are then looked up in the log."""
         self._items.clear()
         self._running.clear()
         self._complete_after = None
@@ -96,6 +98,7 @@ class Feed:
         self._wake()
 
     def close(self) -> None:
+        """Ends all watchers."""
         self._generation += 1
         self._wake()
 
@@ -111,16 +114,19 @@ class Feed:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    # --- what watchers get -----------------------------------------------------------------------------
+    # --- called by the routes ----------------------------------------------------------------------------
 
     async def watch(self, owner: str, chat: str | None, after: Sequence | None) -> AsyncIterator[bytes]:
-        """From a cursor, or from now. Ends when the process goes or its list is void: the client then comes again."""
+        """Yields frames from a cursor, or from now. Ends at `close`, at `reset`, or for a watcher that is too slow.
+
+        The client must then reconnect. Raises `LogUnavailable`.
+        """
         generation = self._generation
         position = self._dropped + len(self._items)
         if after is not None:
             found = self._position_after(after)
             if found is None:
-                async for frames, reached in self._from_log(owner, chat, after):
+                async for frames, reached in self._read_log(owner, chat, after):
                     after = reached
                     if frames:
                         yield frames
@@ -128,17 +134,17 @@ class Feed:
             position = position if found is None else found
         while generation == self._generation:
             changed = self._changed
-            if position < self._dropped:  # it was so slow that what it lacks is gone from here
+            if position < self._dropped:  # The watcher is too slow: its next items were dropped.
                 return
             fresh = [self._items[at] for at in range(position - self._dropped, len(self._items))]
             position += len(fresh)
             mine = [item.frame for item in fresh if item.owner == owner and chat in {None, item.chat}]
             if mine:
                 yield b"".join(mine)
-            elif not fresh and not await self._wait(changed):
+            elif not fresh and not await self._wait_for_change(changed):
                 yield sse.KEEP_ALIVE
 
-    async def _wait(self, changed: asyncio.Event) -> bool:
+    async def _wait_for_change(self, changed: asyncio.Event) -> bool:
         try:
             async with asyncio.timeout(self._settings.keep_alive_seconds):
                 await changed.wait()
@@ -147,16 +153,16 @@ class Feed:
         return True
 
     def _position_after(self, after: Sequence) -> int | None:
-        """None when there may have been items after the cursor that are not held here."""
+        """Returns the position after a cursor, or None if items after the cursor may have been dropped."""
         if self._complete_after is None or after < self._complete_after:
             return None
         held = next((at for at, item in enumerate(self._items) if item.sequence > after), len(self._items))
         return self._dropped + held
 
-    async def _from_log(
+    async def _read_log(
         self, owner: str, chat: str | None, after: Sequence
     ) -> AsyncIterator[tuple[bytes, Sequence]]:
-        """Frames up to where the list begins, and how far they go. Raises `LogUnavailable`."""
+        """Yields frames from the log up to the newest item, with the sequence reached. Raises `LogUnavailable`."""
         position = await self._log.position(subjects.CHATS)
         until = self._newest if self._complete_after is not None else position.last
         if until - after > self._settings.facts_held_max or after > position.last:
@@ -179,7 +185,7 @@ def _frame_for(recorded: Recorded, owner: str, chat: str | None) -> bytes:
 
 
 def frame_of(fact: Fact, sequence: Sequence) -> bytes:
-    """The event's name is the fact's. What a list needs is in it; the text of an answer is not."""
+    """Returns the frame of a fact: named like the fact, with the fields that a list needs, without answers' texts."""
     return sse.encode(
         name_of(fact), {"chat": fact.chat} | _details(fact, sequence), sse.facts_cursor(sequence)
     )

@@ -1,8 +1,8 @@
-"""The hot log: answers as encoded frames, in order, in memory, filled by this process' follower of TOKENS.
+"""The hot log: answers as encoded frames in memory, in order, filled by this process' follower of TOKENS.
 
-The law of this file: an answer in it is whole from its first event, or it is not served. Watchers are
-positions in its list of frames. What can no longer be trusted (the log lost its tail, a gap, room was
-needed) is not mended but marked `stale`, and its watchers open it anew from their cursors.
+Invariant: an answer is complete from its first event, or it is not served. Watchers are positions in its list of
+frames. An answer that is no longer valid (the log lost its tail, an event is missing, memory is needed) is never
+repaired: it is marked `stale` and evicted, and its watchers reopen it from their cursors.
 """
 
 import asyncio
@@ -35,7 +35,10 @@ _ANSWER_OVERHEAD_BYTES = 2_000
 
 
 class HotAnswer:
-    """One answer's frames. `done` once the last one is there; `stale` once it is not to be used any more."""
+    """The frames of one answer. `done`: the last frame is appended. `stale`: evicted, not valid any more.
+
+    The hot log owns it; watchers may hold it until it is done or stale.
+    """
 
     def __init__(self, answer: AnswerId) -> None:
         self.id = answer
@@ -47,25 +50,26 @@ class HotAnswer:
         self.watchers = 0
         self.end: tuple[AnswerEnded, Sequence] | None = None
         self.complete = False
-        """Whether the end on the answer's own subject has come: nothing follows it."""
+        """True after the end on the answer's subject: no event follows."""
         self.done = False
         self.stale = False
         self.deleted = False
         self.backlog: list[Recorded] | None = None
-        """While the beginning is being read: what has come in meanwhile."""
+        """Events that arrive while the beginning is read from the log; None otherwise."""
         self._attempts: list[Attempt] = []
         self._positions: list[int] = []
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
-    def whole(self) -> bool:
+    def is_whole(self) -> bool:
+        """True if no event is missing so far."""
         return self.backlog is None and not self.stale
 
     def add(self, event: AnswerEvent, sequence: Sequence) -> bool:
-        """False when an event before it is missing: something was lost on the way here. Known ones are passed over."""
+        """Appends an event and its frame. Returns False if an earlier event is missing. Ignores known events."""
         if sequence <= self.sequence:
             return True
-        if not self.events and not _begins(event):
+        if not self.events and not _is_beginning(event):
             return False
         if isinstance(event, TokenEmitted):
             if event.index != self.last_index + 1:
@@ -81,8 +85,8 @@ class HotAnswer:
         return True
 
     def finish(self) -> None:
-        """Appends `done`, if the fact is known and all before it is there: after the last token a reset may come."""
-        if self.end is None or self.done or not self.whole or not self.complete:
+        """Appends `done` if the fact and all events are present: a reset may still follow the last token."""
+        if self.end is None or self.done or not self.is_whole or not self.complete:
             return
         self.done = True
         self._append(sse.done(*self.end))
@@ -93,13 +97,14 @@ class HotAnswer:
         self.wake()
 
     def wake(self) -> None:
+        """Wakes all watchers."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
         self._waiting.clear()
 
-    async def changed(self) -> None:
-        """Until a frame is appended or the answer becomes stale, from the moment of the call."""
+    async def wait_for_change(self) -> None:
+        """Returns when a frame is appended after the call, or when the answer becomes stale."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(future)
         try:
@@ -108,7 +113,7 @@ class HotAnswer:
             self._waiting.discard(future)
 
     def position_after(self, cursor: Cursor) -> int | None:
-        """Where a client with this cursor goes on; None when its event is not one of ours."""
+        """Returns the position at which a client with this cursor continues, or None if we do not have its event."""
         if cursor.index is None or cursor.index > self.last_index:
             return None
         if self._attempts[cursor.index - 1] != cursor.attempt:
@@ -121,7 +126,7 @@ class HotAnswer:
         return Cursor(self._attempts[tokens - 1], Index(tokens)) if tokens else None
 
     def state(self) -> AnswerState:
-        """The fold of all that is here. `sequence` in it is only a count."""
+        """Returns the fold of all events. Its `sequence` is only a count."""
         state = AnswerState()
         for number, event in enumerate(self.events, start=1):
             evolve(state, event, Sequence(number))
@@ -129,28 +134,28 @@ class HotAnswer:
 
 
 class HotLog:
-    """All hot answers of this process, within `hot_log_max_bytes`."""
+    """All hot answers of this process, within `hot_log_max_bytes`. The app owns it and runs `fill`."""
 
     def __init__(self, log_: Log, settings: Settings) -> None:
         self._log = log_
         self._settings = settings
         self._answers: OrderedDict[AnswerId, HotAnswer] = OrderedDict()
         self._size_bytes = 0
-        self._wanted: dict[AnswerId, asyncio.Future[None]] = {}
-        self._want = asyncio.Event()
+        self._pending_reads: dict[AnswerId, asyncio.Future[None]] = {}
+        self._has_pending_reads = asyncio.Event()
 
-    # --- what the followers bring ----------------------------------------------------------------------
+    # --- called by the followers -------------------------------------------------------------------------
 
     def begin(self, answer: AnswerId) -> None:
-        """Called before an answer is asked for here, while TOKENS is followed: the follower will bring all of it.
+        """Adds an empty answer before its request is appended: the follower will deliver all its events.
 
-        Whoever reads it at once then needs no read of the log. Should the request not be stored, nobody comes for it.
+        Its readers then need no read of the log. Without a stored request, the entry stays empty until it is evicted.
         """
         if answer not in self._answers:
-            self._new(answer)
+            self._create(answer)
 
-    def tokens(self, recorded: Recorded) -> None:
-        """Called by the follower of TOKENS, in order."""
+    def follow_tokens(self, recorded: Recorded) -> None:
+        """Adds one event. The follower of TOKENS calls it in order."""
         answer, event = recorded.answer, recorded.event
         if answer is None:
             return
@@ -159,9 +164,9 @@ class HotLog:
             hot.backlog.append(recorded)
         elif hot is not None:
             self._add(hot, event, recorded.sequence)
-        elif isinstance(event, AnswerEvent) and _begins(event):
-            self._add(self._new(answer), event, recorded.sequence)
-        # Else its beginning was before our time: it is read when somebody asks for it.
+        elif isinstance(event, AnswerEvent) and _is_beginning(event):
+            self._add(self._create(answer), event, recorded.sequence)
+        # Else its beginning was not followed: `read` loads it on demand.
 
     def _add(self, hot: HotAnswer, event: Event | Unknown, sequence: Sequence) -> None:
         if not isinstance(event, AnswerEvent):
@@ -181,87 +186,88 @@ class HotLog:
         hot.finish()
         self._size_bytes += hot.size_bytes - before
 
-    def ended(self, end: AnswerEnded, sequence: Sequence) -> None:
-        """Called by the follower of CHATS: the fact is in the log."""
+    def record_end(self, end: AnswerEnded, sequence: Sequence) -> None:
+        """Records the fact of an answer's end. The follower of CHATS calls it."""
         hot = self._answers.get(end.answer)
         if hot is None:
             return
         hot.end = (end, sequence)
         self._finish(hot)
         if not hot.done:
-            # Its last tokens are in the log too, but the other follower has not brought them yet. Should they
-            # never come (the broker lost them), watchers open it anew and get the fact's text.
+            # Its last tokens are in the log, but the other follower has not delivered them yet. If they never
+            # arrive, because the broker lost them, watchers reopen the answer and get the fact's text.
             loop = asyncio.get_running_loop()
-            loop.call_later(self._settings.done_wait_seconds, self._give_up_waiting, hot)
+            loop.call_later(self._settings.done_wait_seconds, self._drop_incomplete, hot)
 
-    def _give_up_waiting(self, hot: HotAnswer) -> None:
+    def _drop_incomplete(self, hot: HotAnswer) -> None:
         if not hot.done and not hot.stale:
             self._drop(hot)
 
-    def deleted(self, chat: ChatId) -> None:
+    def drop_chat(self, chat: ChatId) -> None:
+        """Evicts all answers of a deleted chat. Their streams break off."""
         for hot in [hot for hot in self._answers.values() if subjects.chat_of(hot.id) == chat]:
             hot.deleted = True
             self._drop(hot)
 
-    def rewound(self) -> None:
-        """The log lost what had been followed: nothing here is to be trusted."""
+    def drop_all(self) -> None:
+        """Evicts all answers, because the log lost events that were followed."""
         for hot in list(self._answers.values()):
             self._drop(hot)
 
-    # --- what watchers ask for -------------------------------------------------------------------------
+    # --- called by the routes ----------------------------------------------------------------------------
 
     def get(self, answer: AnswerId) -> HotAnswer | None:
-        """If it is here, whole."""
+        """Returns the answer if it is here and no event is missing, else None. Marks it as recently used."""
         hot = self._answers.get(answer)
-        if hot is None or not hot.whole:
+        if hot is None or not hot.is_whole:
             return None
         self._answers.move_to_end(answer)
         return hot
 
     async def read(self, answer: AnswerId) -> HotAnswer:
-        """Brings an answer that is running into the hot log, from its first event. Raises `LogUnavailable`.
+        """Reads an open answer from the log into the hot log, from its first event. Raises `LogUnavailable`.
 
-        Single flight: all who ask for the same answer meanwhile wait for the same read.
+        Concurrent calls for the same answer share one read.
         """
-        if answer not in self._wanted:
-            self._wanted[answer] = asyncio.get_running_loop().create_future()
+        if answer not in self._pending_reads:
+            self._pending_reads[answer] = asyncio.get_running_loop().create_future()
             if (stale := self._answers.get(answer)) is not None:
                 self._drop(stale)
-            self._new(answer).backlog = []
-            self._want.set()
-        await asyncio.shield(self._wanted[answer])
+            self._create(answer).backlog = []
+            self._has_pending_reads.set()
+        await asyncio.shield(self._pending_reads[answer])
         found = self.get(answer)
         if found is None:
-            raise LogUnavailable(f"{answer} could not be read whole")
+            raise LogUnavailable(f"{answer} could not be read completely")
         return found
 
     async def fill(self) -> None:
-        """Serves `read`, for ever: one scan of the stream for all that are waiting."""
+        """Serves `read` until it is cancelled: with one scan of the stream for up to `cold_answers_max` answers."""
         while True:
-            await self._want.wait()
-            self._want.clear()
-            while batch := list(self._wanted)[: self._settings.cold_answers_max]:
+            await self._has_pending_reads.wait()
+            self._has_pending_reads.clear()
+            while batch := list(self._pending_reads)[: self._settings.cold_answers_max]:
                 try:
                     found = await self._log.read_many([subjects.answer(answer) for answer in batch])
                 except LogUnavailable as error:
-                    self._settle(batch, error)
+                    self._resolve(batch, error)
                     continue
                 for answer in batch:
-                    self._complete(answer, found[subjects.answer(answer)])
-                self._settle(batch, None)
+                    self._fill_answer(answer, found[subjects.answer(answer)])
+                self._resolve(batch, None)
 
-    def _settle(self, batch: Iterable[AnswerId], error: LogUnavailable | None) -> None:
+    def _resolve(self, batch: Iterable[AnswerId], error: LogUnavailable | None) -> None:
         for answer in batch:
-            future = self._wanted.pop(answer)
+            future = self._pending_reads.pop(answer)
             if error is None:
                 future.set_result(None)
                 continue
             future.set_exception(error)
-            future.exception()  # whoever waited may have gone
+            future.exception()  # Mark it as retrieved: the caller may be gone.
             if hot := self._answers.get(answer):
                 self._drop(hot)
 
-    def _complete(self, answer: AnswerId, found: list[Recorded]) -> None:
+    def _fill_answer(self, answer: AnswerId, found: list[Recorded]) -> None:
         hot = self._answers.get(answer)
         if hot is None or hot.backlog is None:
             return
@@ -279,19 +285,22 @@ class HotLog:
     def size_bytes(self) -> int:
         return self._size_bytes
 
-    # --- room ----------------------------------------------------------------------------------------------
+    # --- eviction ------------------------------------------------------------------------------------------
 
-    def _new(self, answer: AnswerId) -> HotAnswer:
+    def _create(self, answer: AnswerId) -> HotAnswer:
         self._make_room()
         hot = self._answers[answer] = HotAnswer(answer)
         self._size_bytes += hot.size_bytes
         return hot
 
     def _make_room(self) -> None:
-        """Ended answers first, least recently used first; then running ones that nobody watches; then any."""
+        """Evicts answers down to 3/4 of the limit: ended ones first, then open ones without watchers, then others.
+
+        Each group is evicted in order of last use.
+        """
         if self._size_bytes <= self._settings.hot_log_max_bytes:
             return
-        for may_go in (_ended_unwatched, _unwatched, _any):
+        for may_go in (_is_ended_and_unwatched, _is_unwatched, _is_any):
             for hot in [hot for hot in self._answers.values() if may_go(hot)]:
                 self._drop(hot)
                 if self._size_bytes <= self._settings.hot_log_max_bytes * 3 // 4:
@@ -305,17 +314,17 @@ class HotLog:
         hot.wake()
 
 
-def _begins(event: AnswerEvent) -> bool:
+def _is_beginning(event: AnswerEvent) -> bool:
     return isinstance(event, GenerationStarted) and event.attempt == 1
 
 
-def _ended_unwatched(hot: HotAnswer) -> bool:
+def _is_ended_and_unwatched(hot: HotAnswer) -> bool:
     return hot.done and not hot.watchers
 
 
-def _unwatched(hot: HotAnswer) -> bool:
+def _is_unwatched(hot: HotAnswer) -> bool:
     return not hot.watchers and hot.backlog is None
 
 
-def _any(_hot: HotAnswer) -> bool:
+def _is_any(_hot: HotAnswer) -> bool:
     return True

@@ -1,6 +1,6 @@
-"""Server-sent events of the answer stream: from log events to bytes, and cursors to and fro. Pure.
+"""Encodes answer streams as server-sent events, and parses cursors. Pure.
 
-A frame is encoded once, by whoever reads the log, and given to all watchers as it is.
+The follower encodes each frame once; all watchers share its bytes.
 """
 
 import re
@@ -29,11 +29,11 @@ _CURSOR = re.compile(r"([1-9][0-9]{0,8})\.(end|[1-9][0-9]{0,17})")
 _FACTS_CURSOR = re.compile(r"c([0-9]{1,18})")
 _json = msgspec.json.Encoder()
 _LINE_BREAKS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
-"""Not line breaks in an event stream; but widely used clients, httpx-sse among them, split lines there."""
+"""Characters that are no line breaks in an event stream, but at which common clients such as httpx-sse split lines."""
 
 
 class Cursor(Struct, frozen=True):
-    """The last event that a client has; `index` None: it has the end."""
+    """The last event that a client received. `index` is None if it received the end."""
 
     attempt: Attempt
     index: Index | None
@@ -43,7 +43,7 @@ class Cursor(Struct, frozen=True):
 
 
 def parse_cursor(text: str) -> Cursor | None:
-    """None for what is no cursor at all."""
+    """Returns the cursor, or None for a malformed text."""
     found = _CURSOR.fullmatch(text)
     if found is None:
         return None
@@ -52,18 +52,20 @@ def parse_cursor(text: str) -> Cursor | None:
 
 
 def facts_cursor(sequence: Sequence) -> str:
+    """Returns the cursor of a fact: `c` and its sequence."""
     return f"c{sequence}"
 
 
 def parse_facts_cursor(text: str) -> Sequence | None:
+    """Returns the sequence of a fact's cursor, or None for a malformed text."""
     found = _FACTS_CURSOR.fullmatch(text)
     return Sequence(int(found[1])) if found else None
 
 
 def encode(event: str, data: Any, id_: str | None = None) -> bytes:  # noqa: ANN401 - whatever msgspec can encode
-    """One event. Its data is one line, also for clients that break lines where Unicode does.
+    """Returns the frame of one event. Its data is one line, also for clients that split lines by Unicode's rules.
 
-    An empty id makes a client forget the one that it has: it comes again without a cursor.
+    An empty id resets the client's last event id: it then reconnects without a cursor.
     """
     head = "" if id_ is None else f"id: {id_}\n"
     line = _json.encode(data)
@@ -74,11 +76,12 @@ def encode(event: str, data: Any, id_: str | None = None) -> bytes:  # noqa: ANN
 
 
 def preamble(retry_milliseconds: int) -> bytes:
+    """Returns the first bytes of every stream: the client's reconnection time."""
     return b"retry: %d\n\n" % retry_milliseconds
 
 
 def frame_of(event: AnswerEvent) -> bytes | None:
-    """What a client gets of an event of the answer's subject; None for what is not for clients."""
+    """Returns the frame of an event of the answer's subject, or None if clients do not get this event."""
     match event:
         case GenerationStarted():
             data: dict[str, Any] = {"attempt": event.attempt, "model": event.model}
@@ -100,19 +103,20 @@ def _token(event: TokenEmitted) -> dict[str, Any]:
 
 
 def snapshot(state: AnswerState) -> bytes:
-    """All that there is so far: it replaces what the client has. Its id is that of the last token in it, or empty."""
+    """Returns a frame with the whole answer so far. Its id is that of the last token, or empty if there is none."""
     cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else ""
     said = (state.whole_text, state.whole_reasoning, state.tool_calls)
     return _snapshot(*said, state.attempt, state.last_index, cursor)
 
 
 def snapshot_of_end(end: AnswerEnded) -> bytes:
+    """Returns the `snapshot` of an answer that has ended."""
     cursor = str(last_token(end)) if end.last_index else ""
     return _snapshot(end.text, end.reasoning, end.tool_calls, end.attempt, end.last_index, cursor)
 
 
 def last_token(end: AnswerEnded) -> Cursor:
-    """The cursor of a client that has all but the end. Tokens of which nothing was kept belong to no span."""
+    """Returns the cursor of the last token. Tokens that a reset discarded belong to no span."""
     return Cursor(end.spans[-1].attempt if end.spans else end.attempt, end.last_index)
 
 
@@ -131,11 +135,12 @@ def _snapshot(
 
 
 def done(end: AnswerEnded, sequence: Sequence) -> bytes:
+    """Returns the last frame of an answer."""
     return encode("done", end_data(end, sequence), f"{end.attempt}.end")
 
 
 def end_data(end: AnswerEnded, sequence: Sequence) -> dict[str, Any]:
-    """The outcome, as `done` and the feed of facts tell it."""
+    """Returns the fields of an outcome for `done` and for the feed."""
     data: dict[str, Any] = {
         "status": end.outcome,
         "finish_reason": end.finish_reason,

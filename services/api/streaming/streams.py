@@ -1,7 +1,7 @@
-"""Answer streams: from an answer's id and a client's cursor to exactly the bytes that this client lacks.
+"""Answer streams: from an answer's id and a client's cursor to exactly the missing bytes.
 
-The law of this file: never a gap and never a repeat without saying so. What cannot be gone on with from
-the cursor begins with a `snapshot`, which replaces all that the client has.
+Invariant: a stream never has a silent gap or repetition. If it cannot continue after the cursor, it begins with a
+`snapshot`, which replaces everything that the client has.
 """
 
 import asyncio
@@ -31,21 +31,21 @@ log = logger(__name__)
 
 
 class TooManyStreams(UnspoolError):
-    """This process has as many open streams as it may have."""
+    """The process has reached its limit of open streams (`streams_max`)."""
 
 
 class Nothing(Struct, frozen=True):
-    """The client has all that there will ever be."""
+    """The answer has ended and the client has its last event."""
 
 
 class Ended(Struct, frozen=True):
-    """The answer is at its end, and no longer hot: all of it at once."""
+    """The answer has ended and is not hot: `data` is the whole rest of its stream."""
 
     data: bytes
 
 
 class Live(Struct, frozen=True):
-    """`first`, then the frames of `hot` from `position` on."""
+    """The answer is hot: its stream is `first`, then the frames from `position` on."""
 
     hot: HotAnswer
     position: int
@@ -56,6 +56,8 @@ Opened = Nothing | Ended | Live
 
 
 class Streams:
+    """Opens and follows the answer streams of this process. The app owns it and closes it."""
+
     def __init__(self, log_: Log, hot_log: HotLog, states: ChatStates, settings: Settings) -> None:
         self._log = log_
         self._hot_log = hot_log
@@ -66,13 +68,13 @@ class Streams:
         self.open_count = 0
 
     def close(self) -> None:
-        """The process is going: every stream breaks off, without an end, so that its client goes elsewhere."""
+        """Breaks off every stream without an end, so that its client reconnects to another replica."""
         self._closing.set()
         for hot in self._watched:
             hot.wake()
 
-    async def node(self, answer: AnswerId, owner: str) -> AnswerNode:
-        """Where the answer stands in its chat. Raises `NotFound` only when the leader says so."""
+    async def find_node(self, answer: AnswerId, owner: str) -> AnswerNode:
+        """Returns the answer's node in its chat. Raises `NotFound` only after a read from the leader."""
         chat = subjects.chat_of(answer)
         state = await self._states.get(chat)
         if answer not in state.answers or state.owner != owner:
@@ -83,8 +85,8 @@ class Streams:
             raise NotFound("answer", answer)
         return found
 
-    async def end_of(self, node: AnswerNode) -> tuple[AnswerEnded, Sequence] | None:
-        """The terminal fact, from the log itself; None while the answer runs."""
+    async def read_end(self, node: AnswerNode) -> tuple[AnswerEnded, Sequence] | None:
+        """Returns the fact of the answer's end and its sequence, read from the log; None if it has not ended."""
         if node.ended is None:
             return None
         (recorded,) = await self._log.fetch(subjects.CHATS, [node.ended])
@@ -94,41 +96,46 @@ class Streams:
         return end, node.ended
 
     async def open(self, answer: AnswerId, owner: str, cursor: Cursor | None) -> Opened:
-        """Raises `NotFound`, `LogUnavailable` or `TooManyStreams`, and then nothing was sent."""
+        """Decides how the stream begins, before anything is sent.
+
+        Raises `NotFound`, `LogUnavailable` or `TooManyStreams`.
+        """
         if self.open_count >= self._settings.streams_max:
-            raise TooManyStreams("This server has as many open streams as it may have.")
-        node = await self.node(answer, owner)
+            raise TooManyStreams(
+                f"This server has reached its limit of {self._settings.streams_max} open streams."
+            )
+        node = await self.find_node(answer, owner)
         if node.ended is None and cursor is not None and cursor.index is None:
-            await self._states.fresh(subjects.chat_of(answer))  # the client knows of an end that we do not
-            node = await self.node(answer, owner)
+            await self._states.fresh(subjects.chat_of(answer))  # The client has seen an end that we have not.
+            node = await self.find_node(answer, owner)
         hot = self._hot_log.get(answer)
-        if (hot is None or hot.end is None) and (end := await self.end_of(node)) is not None:
+        if (hot is None or hot.end is None) and (end := await self.read_end(node)) is not None:
             if hot is None:
-                return _counted(_opened_end(*end, cursor), cursor, cold=True)
-            # The followers of this process began after its fact, and before its tokens: none will tell the hot log.
-            self._hot_log.ended(*end)
+                return _count_opening(_open_ended(*end, cursor), cursor, cold=True)
+            # The followers started after the fact but before its tokens: nothing else will record the end.
+            self._hot_log.record_end(*end)
         cold = hot is None
         if hot is None:
             hot = await self._hot_log.read(answer)
-        return _counted(await self._opened_hot(hot, cursor), cursor, cold=cold)
+        return _count_opening(await self._open_hot(hot, cursor), cursor, cold=cold)
 
-    async def _opened_hot(self, hot: HotAnswer, cursor: Cursor | None) -> Opened:
+    async def _open_hot(self, hot: HotAnswer, cursor: Cursor | None) -> Opened:
         if cursor is None:
             return Live(hot, 0)
         if hot.done and hot.end is not None:
             end = hot.end[0]
             if cursor == Cursor(end.attempt, None):
                 return Nothing()
-        if cursor.index is not None and cursor.index > hot.last_index and await self._in_the_log(hot, cursor):
-            await self._reach(hot, cursor.index)
+        if cursor.index is not None and cursor.index > hot.last_index and await self._is_stored(hot, cursor):
+            await self._wait_for_index(hot, cursor.index)
         position = hot.position_after(cursor)
         if position is not None:
             return Live(hot, position)
-        # Events and frames are taken in one step: nothing can come between the snapshot and what follows it.
+        # No await between here and the position: no frame can be appended between the snapshot and the position.
         return Live(hot, len(hot.frames) - hot.done, sse.snapshot(hot.state()))
 
-    async def _in_the_log(self, hot: HotAnswer, cursor: Cursor) -> bool:
-        """Whether it is we who are behind, or the log that no longer has what the client saw."""
+    async def _is_stored(self, hot: HotAnswer, cursor: Cursor) -> bool:
+        """Returns True if the log has the client's event: then this process lags. Else the log lost it."""
         newest = await self._log.last(subjects.answer(hot.id))
         if newest is None or cursor.index is None:
             return False
@@ -136,39 +143,41 @@ class Streams:
         known = event.index if isinstance(event, TokenEmitted) else getattr(event, "last_index", None)
         return known is None or known >= cursor.index
 
-    async def _reach(self, hot: HotAnswer, index: int) -> None:
-        """Raises `LogUnavailable` rather than to take back what the client has already been shown."""
+    async def _wait_for_index(self, hot: HotAnswer, index: int) -> None:
+        """Waits until the answer has this index. Raises `LogUnavailable` after `done_wait_seconds`: a snapshot would
+        take back text that the client has shown.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.done_wait_seconds):
                 while hot.last_index < index and not hot.stale:
-                    await hot.changed()
+                    await hot.wait_for_change()
         if hot.last_index < index:
-            raise LogUnavailable(f"{hot.id}: this process is behind what the client has")
+            raise LogUnavailable(f"{hot.id}: this process lags behind the client's cursor")
 
-    def bytes_of(self, opened: Opened, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:
-        """What a client gets for what was opened."""
+    def make_body(self, opened: Opened, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:
+        """Returns the bytes of an opened stream."""
         match opened:
             case Live():
                 return self.follow(opened, answer, owner)
             case Ended():
-                return _once(opened.data)
+                return _yield_once(opened.data)
             case Nothing():
-                return _once(b"")
+                return _yield_once(b"")
 
     async def follow(self, opened: Live, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:
-        """Bytes as they come, frames that have piled up together. Ends after `done`; raises `StreamBroken` otherwise."""
+        """Yields bytes as they arrive; pending frames are joined. Ends after `done`, else raises `StreamBroken`."""
         self.open_count += 1
         try:
             while True:
                 if opened.first:
                     yield opened.first
                 cursor: Cursor | None = None
-                async for chunk, reached in self._frames(opened):
+                async for chunk, reached in self._follow_frames(opened):
                     cursor = reached
                     yield chunk
                 if opened.hot.done and not opened.hot.stale:
                     return
-                reopened = await self._reopened(
+                reopened = await self._reopen(
                     opened.hot, answer, owner, cursor or opened.hot.cursor_at(opened.position)
                 )
                 if not isinstance(reopened, Live):
@@ -179,7 +188,7 @@ class Streams:
         finally:
             self.open_count -= 1
 
-    async def _reopened(self, hot: HotAnswer, answer: AnswerId, owner: str, cursor: Cursor | None) -> Opened:
+    async def _reopen(self, hot: HotAnswer, answer: AnswerId, owner: str, cursor: Cursor | None) -> Opened:
         if hot.deleted:
             raise StreamBroken("deleted")
         try:
@@ -187,8 +196,8 @@ class Streams:
         except UnspoolError as error:
             raise StreamBroken(str(error)) from error
 
-    async def _frames(self, opened: Live) -> AsyncIterator[tuple[bytes, Cursor | None]]:
-        """Until `done`, or until the answer is stale."""
+    async def _follow_frames(self, opened: Live) -> AsyncIterator[tuple[bytes, Cursor | None]]:
+        """Yields pending frames, joined, with the cursor they reach, until `done` or until the answer is stale."""
         hot, position = opened.hot, opened.position
         hot.watchers += 1
         self._watched[hot] = None
@@ -201,30 +210,30 @@ class Streams:
                     yield chunk, hot.cursor_at(position)
                 elif hot.done:
                     return
-                elif not await self._wait(hot):
+                elif not await self._wait_for_frame(hot):
                     yield sse.KEEP_ALIVE, hot.cursor_at(position)
         finally:
             hot.watchers -= 1
             if not hot.watchers:
                 self._watched.pop(hot, None)
 
-    async def _wait(self, hot: HotAnswer) -> bool:
-        """True when there is something new; False after a silence in which a sign of life is due."""
+    async def _wait_for_frame(self, hot: HotAnswer) -> bool:
+        """Returns True for a new frame, False when a keep-alive is due. Raises `StreamBroken` at `close`."""
         if self._closing.is_set():
             raise StreamBroken("shutdown")
         try:
             async with asyncio.timeout(self._settings.keep_alive_seconds):
-                await hot.changed()
+                await hot.wait_for_change()
         except TimeoutError:
             return False
         return True
 
 
 class StreamBroken(UnspoolError):
-    """The stream cannot go on here: the connection is to be cut, without an end, so that the client comes again."""
+    """The stream cannot continue: the connection must be cut without a clean end, so that the client reconnects."""
 
 
-def _opened_end(end: AnswerEnded, sequence: Sequence, cursor: Cursor | None) -> Opened:
+def _open_ended(end: AnswerEnded, sequence: Sequence, cursor: Cursor | None) -> Opened:
     if cursor == Cursor(end.attempt, None):
         return Nothing()
     has_all = cursor is not None and bool(end.spans) and cursor == sse.last_token(end)
@@ -232,7 +241,7 @@ def _opened_end(end: AnswerEnded, sequence: Sequence, cursor: Cursor | None) -> 
     return Ended(last if has_all else sse.snapshot_of_end(end) + last)
 
 
-def _counted(opened: Opened, cursor: Cursor | None, *, cold: bool) -> Opened:
+def _count_opening(opened: Opened, cursor: Cursor | None, *, cold: bool) -> Opened:
     match opened:
         case Live() if opened.first:
             kind = "snapshot"
@@ -246,5 +255,5 @@ def _counted(opened: Opened, cursor: Cursor | None, *, cold: bool) -> Opened:
     return opened
 
 
-async def _once(data: bytes) -> AsyncIterator[bytes]:
+async def _yield_once(data: bytes) -> AsyncIterator[bytes]:
     yield data
