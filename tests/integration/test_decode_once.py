@@ -72,6 +72,6 @@ async def test_hot_log_feed_states_and_metrics_share_one_decoding(
             last = await append_answer_event(context.log, asked.answer, event, last, PATIENCE_SECONDS)
         await append_fact(context.log, end, newest, PATIENCE_SECONDS)
         while not hot.done:
-            await hot.changed()
+            await hot.wait_for_change()
     for stored in (*facts, *events, end):
         assert decoded[encode(stored)] == 1, stored
