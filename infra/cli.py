@@ -281,10 +281,14 @@ def test(context: click.Context, pytest_arguments: tuple[str, ...], *, fast: boo
     """Run all checks and tests.
 
     The checks are ruff, mypy and the import contracts. The whole suite starts real servers, and shows its ten slowest
-    tests in the end. Paths and options of pytest go to pytest, which then runs these tests only.
+    tests in the end. Paths and options of pytest go to pytest, which then runs these tests only. The first run
+    installs the tools that it needs.
     """
-    from infra.checks import main  # noqa: PLC0415 - see the module's docstring
+    from infra import bootstrap  # noqa: PLC0415 - see the module's docstring
+    from infra.checks import CHECKOUT, main  # noqa: PLC0415 - see the module's docstring
 
+    if status := bootstrap.add_tools(CHECKOUT):
+        context.exit(status)
     context.exit(main(pytest_arguments, fast=fast))
 
 

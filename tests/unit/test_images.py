@@ -26,13 +26,24 @@ def test_an_image_has_what_was_tested_with_the_same_hashes() -> None:
     assert {name: tested.get(name) for name in image} == image
 
 
+def test_tests_have_all_that_runs_with_the_same_hashes_and_the_tools() -> None:
+    runs, tested = locked("requirements.txt"), locked("requirements-dev.txt")
+    assert {name: tested.get(name) for name in runs} == runs
+    assert tools() <= set(tested)
+    assert not tools() & set(runs)
+
+
+def tools() -> set[str]:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
+    return {re.split(r"[^a-z0-9-]", line)[0] for line in project["dependency-groups"]["dev"]}
+
+
 def test_an_image_has_all_that_the_services_need_and_no_tool_of_ours() -> None:
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     needed = {re.split(r"[^a-z0-9-]", line)[0] for line in project["project"]["dependencies"]}
-    tools = {re.split(r"[^a-z0-9-]", line)[0] for line in project["dependency-groups"]["dev"]}
     image = set(locked("infra/requirements.txt"))
     assert needed - LEFT_OUT <= image
-    assert not image & (LEFT_OUT | tools)
+    assert not image & (LEFT_OUT | tools())
 
 
 def lint(linter: str, *arguments: str | Path) -> None:
