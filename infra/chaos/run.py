@@ -117,10 +117,8 @@ async def _wait_for_clients(tasks: list[asyncio.Task[None]], witness: Witness) -
 
 
 async def _check(stage: Stage, witness: Witness) -> Checker:
-    log = await EventLog.connect(structs.replace(Settings(), nats_url=stage.nats.url), "unspool-chaos")
-    try:
+    settings = structs.replace(Settings(), nats_url=stage.nats.url)
+    async with EventLog.open(settings, "unspool-chaos") as log:
         checker = Checker(await gather(log, stage.postgres.url), witness)
-    finally:
-        await log.close()
     checker.check()
     return checker

@@ -1,9 +1,6 @@
 """`unspool replay`: prints the events of a chat, read from JetStream."""
 
-import asyncio
-import contextlib
 import sys
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from msgspec import structs
@@ -14,11 +11,11 @@ from infra.inspect.entries import Entry
 from infra.inspect.pace import Pace
 from infra.inspect.replay_json import JsonLines
 from infra.inspect.replay_lines import Lines, Printer
+from infra.log_command import parse_chat, run_command
 from shared.domain import subjects
-from shared.domain.errors import NotFound, UnspoolError
+from shared.domain.errors import UnspoolError
 from shared.domain.subjects import ChatId
 from shared.log.event_log import EventLog
-from shared.logging import configure
 from shared.settings import Settings
 
 CONNECT_SECONDS = 3.0
@@ -44,12 +41,11 @@ class Options:
 def main(settings: Settings, options: Options) -> int:
     """Prints the events and returns the exit status. Raises `NotFound` for a chat without events."""
     connect_seconds = min(settings.log_connect_seconds, CONNECT_SECONDS)
-    settings = structs.replace(settings, log_level="error", log_connect_seconds=connect_seconds)
-    configure(settings, "replay")
+    settings = structs.replace(settings, log_connect_seconds=connect_seconds)
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # the terminal's encoding may lack characters
     try:
-        asyncio.run(_replay(settings, options))
+        run_command("replay", settings, lambda settings: _replay(settings, options))
     except KeyboardInterrupt:
         return 0 if options.follow else INTERRUPTED
     return 0
@@ -64,8 +60,8 @@ async def _replay(settings: Settings, options: Options) -> None:
             await pace.wait_for_turn(entry)
         printer.show(entry)
 
-    named = None if options.chat is None else _parse_chat(options.chat)
-    async with _open_log(settings) as log:
+    named = None if options.chat is None else parse_chat(options.chat)
+    async with EventLog.open(settings, "unspool-replay") as log:
         chat = named or await _last_chat(log)
         chat_log = ChatLog(log, settings, chat)
         try:
@@ -78,13 +74,6 @@ async def _replay(settings: Settings, options: Options) -> None:
             printer.end()
 
 
-def _parse_chat(given: str) -> ChatId:
-    chat = subjects.client_id(subjects.chat_of(given))
-    if chat is None:
-        raise NotFound("chat", given)
-    return ChatId(chat)
-
-
 async def _last_chat(log: EventLog) -> ChatId:
     """Returns the chat of the newest fact. Raises `NoChats` if the log has no fact."""
     newest = await log.last(subjects.CHATS_SUBJECTS)
@@ -95,12 +84,3 @@ async def _last_chat(log: EventLog) -> ChatId:
 
 def _lines(options: Options) -> Lines:
     return Lines(Console(highlight=False), each_token=options.each_token)
-
-
-@contextlib.asynccontextmanager
-async def _open_log(settings: Settings) -> AsyncIterator[EventLog]:
-    log = await EventLog.connect(settings, "unspool-replay")
-    try:
-        yield log
-    finally:
-        await log.close()

@@ -1,19 +1,17 @@
 """`unspool inspect`: prints one stored event with its metadata, for debugging."""
 
-import asyncio
 import sys
 
 import msgspec
-from msgspec import structs
 
 from infra.inspect.entries import Entry, entry
 from infra.inspect.replay_lines import timestamp
+from infra.log_command import run_command
 from infra.terminal.printable import printable
 from shared.domain.errors import UnspoolError
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
 from shared.log.protocol import Position
-from shared.logging import configure
 from shared.settings import Settings
 
 RAW_MAX_BYTES = 2000
@@ -35,23 +33,21 @@ class NoSuchEvent(UnspoolError):
 
 def main(settings: Settings, stream: str, sequence: int) -> int:
     """Prints the event and returns the exit status. Raises `NoSuchEvent`."""
-    settings = structs.replace(settings, log_level="error")
-    configure(settings, "inspect")
     if sys.stdout is not None:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr] # the terminal's encoding may lack characters
-    print(describe(asyncio.run(_read_event(settings, stream, Sequence(sequence)))))
+    found = run_command(
+        "inspect", settings, lambda settings: _read_event(settings, stream, Sequence(sequence))
+    )
+    print(describe(found))
     return 0
 
 
 async def _read_event(settings: Settings, stream: str, sequence: Sequence) -> Entry:
-    log = await EventLog.connect(settings, "unspool-inspect")
-    try:
+    async with EventLog.open(settings, "unspool-inspect") as log:
         stored = await log.at(stream, sequence)
         if stored is None:
             raise NoSuchEvent(stream, sequence, await log.position(stream))
         return entry(stored)
-    finally:
-        await log.close()
 
 
 def describe(found: Entry) -> str:

@@ -6,13 +6,11 @@ on `subjects.importer` whether an import is running. If both write, the expected
 and the import stops.
 """
 
-import asyncio
 import sys
 from collections.abc import Iterable
 from uuid import uuid4
 
-from msgspec import structs
-
+from infra.log_command import run_command
 from infra.transfer.exported import Export, read_export
 from infra.transfer.rewriting import Rewriter
 from services.api.read_model.orphans import IMPORTED
@@ -30,7 +28,6 @@ from shared.log.answer_journal import AnswerJournal
 from shared.log.append import append_fact
 from shared.log.event_log import EventLog
 from shared.log.protocol import Log
-from shared.logging import configure
 from shared.settings import Settings
 
 _WORKER = "import"
@@ -51,13 +48,11 @@ def main(settings: Settings, lines: Iterable[bytes], *, new_id: bool) -> int:
 
     Raises `BrokenExport` or `IdConflict` before it appends anything, `ImportStopped` afterwards.
     """
-    settings = structs.replace(settings, log_level="error")
-    configure(settings, "import")
     exported = read_export(lines)
     chat = ChatId(str(uuid4())) if new_id else exported.chat
     for answer in exported.left_out:
         print(f"unspool import: {answer}: skipped its token events, which are incomplete", file=sys.stderr)
-    asyncio.run(_import(settings, exported, chat))
+    run_command("import", settings, lambda settings: _import(settings, exported, chat))
     answers = f"{len(exported.tokens)} answers with their token events"
     print(
         f"imported: chat {chat}, {len(exported.facts)} facts, {answers}. Their times are those of the import."
@@ -66,16 +61,13 @@ def main(settings: Settings, lines: Iterable[bytes], *, new_id: bool) -> int:
 
 
 async def _import(settings: Settings, exported: Export, chat: ChatId) -> None:
-    log = await EventLog.connect(settings, "unspool-import")
-    try:
+    async with EventLog.open(settings, "unspool-import") as log:
         if await log.last(subjects.facts(chat)) is not None:
             raise IdConflict(
                 f"The chat {chat} exists or existed here. Use --new-id to import it as another chat."
             )
         await log.listen(subjects.importer(chat), lambda _question: "yes")
         await Import(log, settings, exported, chat).run()
-    finally:
-        await log.close()
 
 
 class Import:

@@ -1,11 +1,11 @@
 """The command `unspool verify`, for people and timers."""
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import asyncpg
-from msgspec import structs
 
+from infra.log_command import parse_chat, run_command
 from infra.terminal.printable import printable
 from infra.verify.answers import Answers
 from infra.verify.facts import Facts
@@ -16,7 +16,6 @@ from shared.domain.errors import NotFound, UnspoolError
 from shared.domain.subjects import CHATS, ChatId
 from shared.log.event_log import EventLog
 from shared.log.protocol import Log
-from shared.logging import configure
 from shared.settings import Settings
 
 
@@ -26,39 +25,29 @@ class PostgresUnavailable(UnspoolError):
 
 def main(settings: Settings, chat: str | None) -> int:
     """Prints a line per difference, then a summary. Returns the exit status: 1 if there are differences."""
-    settings = structs.replace(settings, log_level="error")
-    configure(settings, "verify")
-    return asyncio.run(_verify(settings, _parse_chat(chat)))
-
-
-def _parse_chat(given: str | None) -> ChatId | None:
-    if given is None:
-        return None
-    if chat := subjects.client_id(subjects.chat_of(given)):
-        return ChatId(chat)
-    raise NotFound("chat", given)
+    parsed = None if chat is None else parse_chat(chat)
+    return run_command("verify", settings, lambda settings: _verify(settings, parsed))
 
 
 async def _verify(settings: Settings, chat: ChatId | None) -> int:
-    log = await EventLog.connect(settings, "unspool-verify")
-    live = refolded = None
-    try:
+    async with EventLog.open(settings, "unspool-verify") as log:
         if chat is not None and await log.last(subjects.facts(chat)) is None:
             raise NotFound("chat", chat)
-        live, refolded = [await _connect(settings) for _ in range(2)]
-        return await _compare(log, settings, chat, live, refolded)
-    except POSTGRES_UNAVAILABLE as error:
-        raise PostgresUnavailable(f"Postgres is unavailable: {error!r}") from error
+        try:
+            async with _connect(settings) as live, _connect(settings) as refolded:
+                return await _compare(log, settings, chat, live, refolded)
+        except POSTGRES_UNAVAILABLE as error:
+            raise PostgresUnavailable(f"Postgres is unavailable: {error!r}") from error
+
+
+@contextlib.asynccontextmanager
+async def _connect(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Yields a connection without a query timeout, because queries may read all rows."""
+    connection = await asyncpg.connect(settings.postgres_url, timeout=settings.postgres_timeout_seconds)
+    try:
+        yield connection
     finally:
-        for connection in (live, refolded):
-            if connection is not None:
-                connection.terminate()
-        await log.close()
-
-
-async def _connect(settings: Settings) -> asyncpg.Connection:
-    """Opens a connection without a query timeout, because queries may read all rows."""
-    return await asyncpg.connect(settings.postgres_url, timeout=settings.postgres_timeout_seconds)
+        connection.terminate()
 
 
 async def _compare(

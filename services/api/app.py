@@ -75,14 +75,14 @@ async def open_context(settings: Settings, failed: Callable[[], None]) -> AsyncI
     Raises `LogUnavailable` if the log cannot be reached. Calls `failed` when a background part ends: the process
     must then be replaced.
     """
-    event_log = await EventLog.connect(settings, "unspool-api")
-    pool = make_pool(settings)
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        event_log = await stack.enter_async_context(EventLog.open(settings, "unspool-api"))
+        pool = make_pool(settings)
+        stack.callback(pool.terminate)
         await pool
         await event_log.ensure()
-        with contextlib.suppress(
-            *POSTGRES_UNAVAILABLE
-        ):  # Postgres may come later: then the projector makes the tables
+        # Postgres may come later: then the projector makes the tables.
+        with contextlib.suppress(*POSTGRES_UNAVAILABLE):
             async with pool.acquire() as connection:
                 await migrate(connection)
         context = _make_context(settings, event_log, pool)
@@ -96,13 +96,8 @@ async def open_context(settings: Settings, failed: Callable[[], None]) -> AsyncI
             parts.append(context.projector.run())
             parts.append(Orphans(event_log, context.reads, context.projector, settings).run())
         tasks = [asyncio.create_task(_run_part(part, failed)) for part in parts]
-        try:
-            yield context
-        finally:
-            await cancel_and_wait(*tasks)
-    finally:
-        pool.terminate()
-        await event_log.close()
+        stack.push_async_callback(cancel_and_wait, *tasks)
+        yield context
 
 
 async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None]) -> None:

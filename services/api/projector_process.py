@@ -28,8 +28,7 @@ def main(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    event_log = await EventLog.connect(settings, "unspool-projector")
-    try:
+    async with EventLog.open(settings, "unspool-projector") as event_log:
         await event_log.ensure()
         async with make_pool(settings) as pool:
             projector = Projector(event_log, pool, settings, renewal(event_log, settings))
@@ -39,8 +38,6 @@ async def _serve(settings: Settings) -> int:
                 tasks = [group.create_task(projector.run()), group.create_task(follower.run())]
                 for number in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(number, _cancel_all, tasks)
-    finally:
-        await event_log.close()
     return 0
 
 

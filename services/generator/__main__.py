@@ -1,6 +1,7 @@
 """The generator service as a process: `unspool generator`."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -20,14 +21,15 @@ log = logger(__name__)
 
 
 def main(settings: Settings) -> int:
-    """Runs until SIGTERM or SIGINT, then hands over what it has. Returns an exit status."""
+    """Runs until SIGTERM or SIGINT, hands over the answers in work, and returns the exit status."""
     return run_service("generator", settings, _serve)
 
 
 async def _serve(settings: Settings) -> int:
-    registry = await make_registry(settings, os.environ)
-    event_log = await EventLog.connect(settings, "unspool-generator")
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        registry = await make_registry(settings, os.environ)
+        stack.push_async_callback(registry.close)
+        event_log = await stack.enter_async_context(EventLog.open(settings, "unspool-generator"))
         await event_log.ensure()
         worker = Worker(event_log, registry, settings)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -37,9 +39,6 @@ async def _serve(settings: Settings) -> int:
         async with _health_port(worker, event_log, settings).open():
             await worker.serve()
         log.info("worker-stopped", worker=worker.id)
-    finally:
-        await event_log.close()
-        await registry.close()
     return 0
 
 

@@ -17,7 +17,7 @@ from shared.domain.events import (
 )
 from shared.domain.subjects import AnswerId, Attempt, Sequence
 from shared.log.append import append_answer_event, append_fact
-from shared.log.protocol import Log
+from shared.log.protocol import AppendLog
 from shared.log.recorded import answer_events_of
 
 _FINISH_REASONS: dict[Outcome, str] = {"completed": "", "failed": "error", "cancelled": "cancelled"}
@@ -31,7 +31,7 @@ class AnswerJournal:
     """
 
     def __init__(
-        self, log: Log, answer: AnswerId, patience_seconds: float, *, wait_for_room: bool = False
+        self, log: AppendLog, answer: AnswerId, patience_seconds: float, *, wait_for_room: bool = False
     ) -> None:
         self._log = log
         self._answer = answer

@@ -22,6 +22,8 @@ from shared.settings import Settings
 log = logger(__name__)
 
 RECONNECT_WAIT_SECONDS = 0.2
+NATS_UNAVAILABLE = (nats.errors.Error, TimeoutError, OSError)
+"""Errors of a call over a connection that failed or got no reply."""
 
 
 class Connection:
@@ -41,7 +43,7 @@ class Connection:
         try:
             connections.append(await _connect(settings, name))
             connections.append(await _connect(settings, f"{name}-bulk"))
-        except (nats.errors.Error, OSError, TimeoutError) as error:
+        except NATS_UNAVAILABLE as error:
             for connection in connections:
                 await connection.close()
             reason = str(error) or "no answer"
@@ -58,8 +60,7 @@ class Connection:
 
     async def close(self) -> None:
         for connection in (self.client, self.bulk):
-            with contextlib.suppress(nats.errors.Error, OSError, TimeoutError):
-                await connection.close()
+            await suppress_unavailable(connection.close())
 
     @property
     def connected(self) -> bool:
@@ -78,7 +79,7 @@ class Connection:
             reply = await self.client.request(subject, data, timeout=self.timeout_seconds, headers=headers)
         except nats.errors.MaxPayloadError as error:
             raise LogFull(f"{subject}: {len(data)} bytes are more than the broker takes") from error
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except NATS_UNAVAILABLE as error:
             raise LogUnavailable(f"{subject}: {error!r}") from error
         return bytes(reply.data)
 
@@ -86,7 +87,7 @@ class Connection:
         """Awaits a call of the JetStream API. Raises `LogUnavailable` in place of NATS' own errors."""
         try:
             return await call
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except NATS_UNAVAILABLE as error:
             raise LogUnavailable(f"the log did not do as asked: {reason_of(error)}") from error
 
 
@@ -150,5 +151,5 @@ def reason_of(error: Exception) -> str:
 
 async def suppress_unavailable(call: Awaitable[Any]) -> None:
     """Awaits a call whose failure does not matter: what it ends, the broker ends by itself a little later."""
-    with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+    with contextlib.suppress(*NATS_UNAVAILABLE):
         await call

@@ -6,7 +6,8 @@ protocols of `shared/log/protocol.py`, which the simulation implements too.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Self
 
 from shared.domain import subjects
@@ -23,7 +24,17 @@ from shared.settings import Settings
 
 
 class EventLog(Publisher, Reader, Consumers, Streams, Questions):
-    """One process' access to the log. Implements `Log`; whoever calls `connect` calls `close`."""
+    """One process' access to the log. Implements `Log`. Use `open`, or `connect` and then `close`."""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, settings: Settings, name: str) -> AsyncIterator[Self]:
+        """Connects as `name`, yields the log, and closes it. Raises as `connect`."""
+        log = await cls.connect(settings, name)
+        try:
+            yield log
+        finally:
+            await log.close()
 
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Self:

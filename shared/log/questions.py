@@ -7,7 +7,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from shared.domain.errors import LogUnavailable
-from shared.log.connection import OverConnection
+from shared.log.connection import NATS_UNAVAILABLE, OverConnection
 
 
 class Questions(OverConnection):
@@ -19,7 +19,7 @@ class Questions(OverConnection):
             reply = await self._connection.client.request(subject, question.encode(), timeout=timeout_seconds)
         except nats.errors.NoRespondersError:
             return None
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except NATS_UNAVAILABLE as error:
             raise LogUnavailable(f"{subject}: {error!r}") from error
         return str(reply.data.decode())
 

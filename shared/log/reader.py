@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import nats.errors
 from msgspec import Struct
 from nats.aio.msg import Msg
 
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
-from shared.log.connection import OverConnection
+from shared.log.connection import NATS_UNAVAILABLE, OverConnection
 from shared.log.publisher import ApiError
 from shared.log.recorded import Recorded, record
 
@@ -137,7 +136,7 @@ class Reader(OverConnection):
                 pending = await asyncio.wait_for(done, self._connection.timeout_seconds)
             finally:
                 await subscription.unsubscribe()
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except NATS_UNAVAILABLE as error:
             raise LogUnavailable(f"{stream}: no answer to a read: {error!r}") from error
         return found, pending
 

@@ -10,7 +10,7 @@ from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
 from shared.log import queue
-from shared.log.connection import OverConnection, reason_of
+from shared.log.connection import NATS_UNAVAILABLE, OverConnection, reason_of
 from shared.log.protocol import Position
 from shared.settings import Settings
 
@@ -100,5 +100,5 @@ class Streams(OverConnection):
             await self._connection.manager().add_stream(config)
         except nats.js.errors.BadRequestError:  # it is there with other settings
             await self._connection.call(self._connection.manager().update_stream(config))
-        except (nats.errors.Error, TimeoutError, OSError) as error:
+        except NATS_UNAVAILABLE as error:
             raise LogUnavailable(f"cannot make stream {config.name}: {reason_of(error)}") from error

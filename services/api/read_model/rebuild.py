@@ -41,15 +41,16 @@ async def _rebuild_and_print(settings: Settings) -> int:
 
 
 async def rebuild_once(settings: Settings) -> Sequence:
-    """With connections of its own."""
-    event_log = await EventLog.connect(settings, "unspool-rebuild")
+    """Rebuilds over connections of its own. Raises `RebuildRefused` and `LogUnavailable`."""
     try:
-        async with make_pool(settings) as pool, pool.acquire() as connection:
+        async with (
+            EventLog.open(settings, "unspool-rebuild") as event_log,
+            make_pool(settings) as pool,
+            pool.acquire() as connection,
+        ):
             return await rebuild(event_log, connection, settings)
     except POSTGRES_UNAVAILABLE as error:
         raise RebuildRefused(f"Postgres does not answer: {error!r}") from error
-    finally:
-        await event_log.close()
 
 
 async def rebuild(event_log: Log, connection: asyncpg.Connection, settings: Settings) -> Sequence:
