@@ -1,4 +1,4 @@
-"""The servers that tests share. Each test that writes to Postgres gets a database of its own."""
+"""Servers that tests share. Each test that writes to Postgres has its own database."""
 
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -27,7 +27,7 @@ def server_data() -> Iterator[Path]:
 
 @pytest.fixture
 def data_directory() -> Iterator[Path]:
-    """For a test's own servers: `NatsProcess(data_directory)`."""
+    """Yields a directory for a test's own servers: `NatsProcess(data_directory)`."""
     with temporary_data() as path:
         yield path
 
@@ -46,7 +46,7 @@ async def postgres(server_data: Path) -> AsyncIterator[PostgresProcess]:
 
 @pytest.fixture(scope="session")
 def nats_url(nats: NatsProcess) -> str:
-    """One NATS for the session. Its streams are shared: tests keep apart by chat ids of their own."""
+    """Returns the URL of one NATS for the session. Tests share its streams and use different chat ids."""
     return nats.url
 
 
@@ -63,6 +63,6 @@ async def database(postgres: PostgresProcess) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 async def system(nats: NatsProcess, postgres: PostgresProcess, server_data: Path) -> AsyncIterator[System]:
-    """Two APIs and a generator, for tests that kill none of them."""
+    """Yields two APIs and a generator, for tests that kill none of them."""
     async with System(nats.url, postgres.url, server_data, apis=2) as made:
         yield made

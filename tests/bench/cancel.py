@@ -8,7 +8,7 @@ import sys
 import time
 
 from tests.support.provider_scripts import Step, openai_events, stream
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.scripted_provider import ScriptedProvider
 from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
 from tests.support.system import System
@@ -37,7 +37,7 @@ async def measure(system: System, provider: ScriptedProvider, runs: int) -> None
     loop = asyncio.get_running_loop()
     async with system.client() as client:
         for run in range(1, runs + 1):
-            asked = await client.asked("p/m")
+            asked = await client.ask_new_chat("p/m")
             exchange = await provider.wait_requests(run)
             await Reader().read(client, asked["answer"], until=at_index(1))
             before = time.perf_counter()

@@ -13,7 +13,7 @@ import httpx
 import psutil
 from msgspec import Struct
 
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
 from tests.support.system import Client, System
 
@@ -59,7 +59,7 @@ async def measure(system: System, answers: int) -> None:
 
 async def one(client: Client) -> Times:
     began = time.perf_counter()
-    asked = await client.asked(f"demo/{TOKENS}x{PACE_MILLISECONDS}ms")
+    asked = await client.ask_new_chat(f"demo/{TOKENS}x{PACE_MILLISECONDS}ms")
     reader = await Reader().read(client, asked["answer"], until=at_index(1))
     first = time.perf_counter() - began
     await reader.read(client, asked["answer"])

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support.answers import QUESTION, text_of
-from tests.support.containers import Containers, follow, reached, skip_without_engine
-from tests.support.reading import Reader
+from tests.support.containers import Containers, follow, skip_without_engine, wait_for_index
+from tests.support.reader import Reader
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -101,7 +101,7 @@ async def test_the_loss_of_any_one_node_loses_nothing(cluster: Containers) -> No
                     group.create_task(follow(http, answer, reader))
                     for answer, reader in zip(answers, readers, strict=True)
                 ]
-                await reached(readers, 20)
+                await wait_for_index(readers, 20)
                 await cluster("kill", "--signal", "KILL", node)
                 # Asked while the node is away; some of it while there is no leader yet.
                 late = [await cluster.ask(http, MODEL, QUESTION) for _ in range(ANSWERS // 2)]

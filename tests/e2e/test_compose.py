@@ -11,8 +11,15 @@ import httpx
 import pytest
 
 from tests.support.answers import QUESTION, text_of
-from tests.support.containers import INFRA, Containers, environment, follow, reached, skip_without_engine
-from tests.support.reading import Reader
+from tests.support.containers import (
+    INFRA,
+    Containers,
+    environment,
+    follow,
+    skip_without_engine,
+    wait_for_index,
+)
+from tests.support.reader import Reader
 from tests.support.system import ROOT
 
 pytestmark = pytest.mark.timeout(420)  # the first build takes minutes
@@ -145,7 +152,7 @@ async def test_an_api_that_is_restarted_under_its_watchers_costs_them_nothing(co
             group.create_task(follow(http, answer, reader))
             for answer, reader in zip(answers, readers, strict=True)
         ]
-        await reached(readers, 20)
+        await wait_for_index(readers, 20)
         await containers("restart", "api")
         await asyncio.gather(*following)
         await check_whole(http, answers, readers)

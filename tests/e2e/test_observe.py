@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.answers import QUESTION
 from tests.support.containers import INFRA, Containers, follow, skip_without_engine
-from tests.support.scraping import Prometheus
+from tests.support.scrape import Prometheus
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -57,18 +57,18 @@ async def test_prometheus_scrapes_every_container_with_the_key_and_has_all_rules
 
 
 async def test_prometheus_has_no_way_in_but_the_numbers(containers: Containers) -> None:
-    async def fetched(url: str, header: str = "") -> str:
+    async def fetch(url: str, header: str = "") -> str:
         command = f"wget -q -T 3 -O - {header} http://{url} && echo fetched"
         return await containers("exec", "-T", "prometheus", "sh", "-c", command, check=False)
 
     key = '--header "Authorization: Bearer $(cat /etc/unspool/metrics_key)"'
     for url in ("api:8000", "generator:9101"):
-        assert "fetched" in await fetched(f"{url}/metrics", key)
-        assert "fetched" not in await fetched(f"{url}/metrics")
-    assert "fetched" not in await fetched("api:8000/v1/models", key)
+        assert "fetched" in await fetch(f"{url}/metrics", key)
+        assert "fetched" not in await fetch(f"{url}/metrics")
+    assert "fetched" not in await fetch("api:8000/v1/models", key)
     health = ("wget", "-q", "-O", "-", "http://127.0.0.1:8222/healthz")
     assert "ok" in await containers("exec", "-T", "nats", *health)
-    assert "fetched" not in await fetched("nats:8222/healthz")
+    assert "fetched" not in await fetch("nats:8222/healthz")
     refused = await containers("exec", "-T", "prometheus", "touch", "/bin/new", check=False)
     assert "Read-only file system" in refused
     ports = {

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.support.answers import Follower, asked, events_of, log_of, text_of
+from tests.support.answers import Follower, ask_new_chat, events_of, log_of, text_of
 from tests.support.servers import NatsProcess
 from tests.support.system import System
 
@@ -36,13 +36,13 @@ async def fleet(own_nats: NatsProcess, database: str, data_directory: Path) -> A
 async def test_an_outage_of_nats_is_a_pause_for_running_answers_and_503_for_new_ones(
     fleet: System, own_nats: NatsProcess
 ) -> None:
-    followers = [Follower(await asked(fleet, model)) for model in MODELS]
+    followers = [Follower(await ask_new_chat(fleet, model)) for model in MODELS]
     reading = [asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate(followers)]
     async with fleet.client() as client:
         chat = await client.chat()
-    ended = (await Follower(await asked(fleet, "demo/3x1ms")).follow(fleet)).answer
+    ended = (await Follower(await ask_new_chat(fleet, "demo/3x1ms")).follow(fleet)).answer
     for follower in followers:
-        await follower.reached(20)
+        await follower.wait_for_index(20)
     await own_nats.kill9()
     refused = await post_meanwhile(fleet, chat)
     await read_meanwhile(fleet, ended)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.domain import subjects
-from tests.support.answers import Follower, asked, events_of, log_of, text_of
+from tests.support.answers import Follower, ask_new_chat, events_of, log_of, text_of
 from tests.support.nats_cluster import NatsCluster
 from tests.support.system import System
 
@@ -59,10 +59,10 @@ async def read_through(
     change: Callable[[NatsCluster, str, str], Awaitable[None]],
 ) -> list[Counter[str]]:
     """Answers on both replicas, all read to their ends through the change; their events, counted by name."""
-    followers = [Follower(await asked(fleet, model)) for model in MODELS]
+    followers = [Follower(await ask_new_chat(fleet, model)) for model in MODELS]
     reading = [asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate(followers)]
     for follower in followers:
-        await follower.reached(20)
+        await follower.wait_for_index(20)
     await change(cluster, stream, await cluster.leader(stream))
     await asyncio.gather(*reading)
     longest = max(follower.longest_pause_seconds for follower in followers)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.generator.providers import Prompt, PromptMessage, demo
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.servers import NatsProcess, PostgresProcess
 from tests.support.system import System
 
@@ -42,7 +42,7 @@ def whole_text() -> str:
 
 async def ask(system: System) -> dict[str, str]:
     async with system.client() as client:
-        return await client.asked(f"demo/{MODEL}", content=QUESTION)
+        return await client.ask_new_chat(f"demo/{MODEL}", content=QUESTION)
 
 
 async def read_until(system: System, reader: Reader, answer: str, index: int) -> None:
@@ -129,7 +129,7 @@ async def test_kill_of_postgres_does_not_disturb_the_answer_and_history_catches_
     async with fragile.client() as client:
         chat = asked["answer"].partition("_")[0]
         assert (await client.http.get(f"/v1/chats/{chat}")).status_code == 503
-        other = await client.asked("demo/3x1ms")
+        other = await client.ask_new_chat("demo/3x1ms")
         assert (await Reader().read(client, other["answer"])).done is not None
     await read_to_the_end(fragile, reader, asked["answer"])
     assert reader.text == whole_text()

@@ -11,7 +11,7 @@ from services.api.read_model.pool import make_pool
 from services.api.read_model.queries import ReadModelUnavailable, Reads
 from shared.settings import Settings
 from tests.support import examples
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.servers import NatsProcess, PostgresProcess
 from tests.support.system import System
 
@@ -82,7 +82,7 @@ async def test_a_read_that_waits_for_a_write_is_served_by_whichever_projector_is
     ):
         for _ in range(4):
             await take_the_lock_away(own_postgres)
-            asked = await one.asked("demo/3x1ms")
+            asked = await one.ask_new_chat("demo/3x1ms")
             reader = await Reader().read(one, asked["answer"])
             assert reader.done is not None
             for client in (one, two):

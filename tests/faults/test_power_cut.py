@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from shared.domain.events import TokenEmitted
-from tests.support.answers import QUESTION, Follower, asked, events_of, log_of, state_of, text_of
+from tests.support.answers import QUESTION, Follower, ask_new_chat, events_of, log_of, state_of, text_of
 from tests.support.servers import NatsProcess
 from tests.support.system import ROOT, System
 
@@ -69,18 +69,18 @@ async def test_after_a_power_cut_workers_restore_their_tails_and_nothing_is_skip
     fleet: System, own_nats: NatsProcess, database: str, data_directory: Path
 ) -> None:
     machine = Machine(own_nats, data_directory)
-    followers = [Follower(await asked(fleet, model)) for model in LONG]
-    ending = Follower(await asked(fleet, SHORT))
+    followers = [Follower(await ask_new_chat(fleet, model)) for model in LONG]
+    ending = Follower(await ask_new_chat(fleet, SHORT))
     reading = [
         asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate((*followers, ending))
     ]
     for follower in (*followers, ending):
-        await follower.reached(30)
+        await follower.wait_for_index(30)
     machine.copy()
-    lost = await Follower(await asked(fleet, SHORT)).follow(fleet)
+    lost = await Follower(await ask_new_chat(fleet, SHORT)).follow(fleet)
     await reading[-1]
     for follower in followers:
-        await follower.reached(follower.last_index + LOST_TOKENS)
+        await follower.wait_for_index(follower.last_index + LOST_TOKENS)
     await machine.cut()
     await machine.power_back()
 
@@ -201,11 +201,11 @@ async def test_a_question_that_was_lost_while_it_was_answered_can_be_asked_again
 ) -> None:
     """Its answer goes with it: an end without a question would bar the ids for ever."""
     machine = Machine(own_nats, data_directory)
-    await Follower(await asked(fleet, SHORT)).follow(fleet)
+    await Follower(await ask_new_chat(fleet, SHORT)).follow(fleet)
     machine.copy()
-    lost = Follower(await asked(fleet, LONGER))
+    lost = Follower(await ask_new_chat(fleet, LONGER))
     reading = asyncio.create_task(lost.follow(fleet))
-    await lost.reached(30)
+    await lost.wait_for_index(30)
     await machine.cut()
     await machine.power_back()
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -226,7 +226,7 @@ async def test_a_question_that_was_lost_while_it_was_answered_can_be_asked_again
 async def test_rows_that_are_ahead_of_the_log_are_made_again_from_it(
     fleet: System, own_nats: NatsProcess, database: str
 ) -> None:
-    follower = await Follower(await asked(fleet, SHORT)).follow(fleet)
+    follower = await Follower(await ask_new_chat(fleet, SHORT)).follow(fleet)
     for api in fleet.apis:
         await api.kill()
     connection = await asyncpg.connect(database)

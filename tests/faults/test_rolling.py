@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.answers import Follower, asked, events_of, log_of, text_of
+from tests.support.answers import Follower, ask_new_chat, events_of, log_of, text_of
 from tests.support.servers import NatsProcess
 from tests.support.system import System
 
@@ -22,11 +22,11 @@ async def fleet(own_nats: NatsProcess, database: str, data_directory: Path) -> A
 
 async def begun(fleet: System) -> tuple[list[Follower], list[asyncio.Task[Follower]]]:
     """Readers of several answers, on both replicas, all of them under way."""
-    answers = [await asked(fleet, model) for model in MODELS]
+    answers = [await ask_new_chat(fleet, model) for model in MODELS]
     followers = [Follower(answer) for answer in answers for _ in range(READERS)]
     reading = [asyncio.create_task(one.follow(fleet, number)) for number, one in enumerate(followers)]
     for follower in followers:
-        await follower.reached(10)
+        await follower.wait_for_index(10)
     return followers, reading
 
 

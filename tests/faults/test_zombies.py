@@ -10,7 +10,7 @@ import pytest
 from shared.domain.events import AnswerEvent, GenerationStarted, TokenEmitted
 from shared.domain.subjects import Attempt
 from shared.log.event_log import EventLog
-from tests.support.answers import Follower, asked, events_of, log_of, state_of, text_of
+from tests.support.answers import Follower, ask_new_chat, events_of, log_of, state_of, text_of
 from tests.support.servers import NatsProcess
 from tests.support.system import Process, System
 
@@ -39,11 +39,11 @@ async def test_a_worker_that_wakes_up_after_its_answer_was_taken_over_is_fenced(
     fleet: System, own_nats: NatsProcess
 ) -> None:
     """Again and again, on one and the same answer, which is whole all the same."""
-    follower = Follower(await asked(fleet, MODEL))
+    follower = Follower(await ask_new_chat(fleet, MODEL))
     reading = asyncio.create_task(follower.follow(fleet))
     async with log_of(own_nats.url) as log:
         for attempt in range(1, TIMES + 1):
-            await follower.reached(follower.last_index + 20)
+            await follower.wait_for_index(follower.last_index + 20)
             state = await state_of(log, follower.answer)
             assert state.attempt == attempt
             zombie = next(one for one in fleet.generators if state.worker in one.log())

@@ -14,7 +14,7 @@ from shared.domain import subjects
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.support.scraping import Scrape
+from tests.support.scrape import Scrape
 from tests.support.servers import temporary_data
 from tests.support.system import Client, System
 

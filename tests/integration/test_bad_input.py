@@ -17,7 +17,7 @@ from shared.domain import subjects
 from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.support.bad_requests import ANSWER, CASES, CHAT, CHATS, MESSAGES, STREAM, Bad
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.servers import NatsProcess, PostgresProcess, new_database, temporary_data
 from tests.support.system import Client, System
 
@@ -50,7 +50,7 @@ async def scene(postgres: PostgresProcess) -> AsyncIterator[Scene]:
             system.client() as client,
         ):
             log = await EventLog.connect(Settings(nats_url=nats.url), "bad-input")
-            one, other = [await client.asked("demo/3x1ms") for _ in range(2)]
+            one, other = [await client.ask_new_chat("demo/3x1ms") for _ in range(2)]
             for asked in (one, other):
                 assert (await Reader().read(client, asked["answer"])).done is not None
             ids = one | {"chat": one["answer"].partition("_")[0], "other": other["answer"]}
@@ -142,7 +142,7 @@ async def test_who_leaves_within_a_body_leaves_no_trace(scene: Scene) -> None:
     before = await scene.written()
     head = f"POST {scene.filled(MESSAGES)} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
     for rest in ("content-length: 100\r\n\r\n{", "transfer-encoding: chunked\r\n\r\n5\r\n{"):
-        _, writer = await connected(scene.system.urls[0])
+        _, writer = await connect(scene.system.urls[0])
         writer.write((head + rest).encode())
         await writer.drain()
         writer.transport.abort()
@@ -154,7 +154,7 @@ async def test_who_leaves_within_a_body_leaves_no_trace(scene: Scene) -> None:
 async def test_a_stream_is_cut_when_its_reader_sends_without_end(scene: Scene) -> None:
     chat = await scene.client.chat(model="demo/2000x10ms")
     asked = await scene.client.ask(chat)
-    reader, writer = await connected(scene.system.urls[0])
+    reader, writer = await connect(scene.system.urls[0])
     head = f"GET {asked['stream']} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
     writer.write(head.encode())
     await reader.readuntil(b"event: token")
@@ -195,13 +195,13 @@ async def test_what_is_just_within_the_limits_is_stored_and_comes_back_as_it_was
     assert answer["params"] == {"stop": ["\u2028"], "own": {"": metadata["texts"]}}
 
 
-async def connected(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
 
 
 async def exchange(url: str, sent: bytes) -> httpx.Response:
     """The server's answer to these very bytes; it ends with the connection."""
-    reader, writer = await connected(url)
+    reader, writer = await connect(url)
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
             writer.write(sent)

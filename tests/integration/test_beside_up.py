@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tests.integration.test_up import READY, Up
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.terminal import run
 
 
@@ -11,7 +11,7 @@ async def test_every_command_finds_the_servers_of_up(data_directory: Path) -> No
     async with Up(data_directory) as up:
         await up.line(READY)
         async with up.client() as client:
-            asked = await client.asked("demo/5x1ms")
+            asked = await client.ask_new_chat("demo/5x1ms")
             reader = await Reader().read(client, asked["answer"])
             assert reader.done is not None
             chat = asked["answer"].partition("_")[0]

@@ -12,7 +12,7 @@ from shared.log.append import append_fact
 from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.support import examples
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.system import Client, System
 
 
@@ -20,7 +20,7 @@ def chat_of(asked: dict[str, str]) -> str:
     return asked["answer"].partition("_")[0]
 
 
-async def finished(client: Client, asked: dict[str, str]) -> Reader:
+async def wait_for_end(client: Client, asked: dict[str, str]) -> Reader:
     reader = await Reader().read(client, asked["answer"])
     assert reader.done is not None
     return reader
@@ -32,14 +32,14 @@ async def test_edits_and_regenerated_answers_are_siblings_and_each_branch_has_it
     async with system.client() as client:
         chat = await client.chat(model="demo/30x1ms")
         first = await client.ask(chat, "alpha question")
-        await finished(client, first)
+        await wait_for_end(client, first)
         edited = await client.ask(chat, "beta question", parent_id=None)
-        await finished(client, edited)
+        await wait_for_end(client, edited)
         again = await client.http.post(f"/v1/answers/{first['answer']}/regenerate", json={})
         assert again.status_code == 202
         on_first = await client.ask(chat, "more", parent_id=first["answer"])
-        reader = await finished(client, on_first)
-        await finished(client, again.json())
+        reader = await wait_for_end(client, on_first)
+        await wait_for_end(client, again.json())
         assert reader.done is not None
         history = await client.history(chat, after=reader.done["cursor"])
     nodes = {node["id"]: node for node in history["messages"]}
@@ -61,7 +61,7 @@ async def test_two_messages_at_once_on_two_replicas_one_wins(system: System) -> 
 
 async def test_cancel_keeps_the_text_so_far_and_ends_the_stream(system: System) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        asked = await one.asked("demo/2000x20ms")
+        asked = await one.ask_new_chat("demo/2000x20ms")
         reader = await Reader().read(one, asked["answer"], until=at_index(5))
         assert (await two.http.post(f"/v1/answers/{asked['answer']}/cancel")).status_code in {200, 202}
         await reader.read(one, asked["answer"])
@@ -74,7 +74,7 @@ async def test_cancel_keeps_the_text_so_far_and_ends_the_stream(system: System) 
 
 async def test_delete_stops_a_running_answer_and_nothing_comes_back(system: System, nats_url: str) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        asked = await one.asked("demo/2000x5ms")
+        asked = await one.ask_new_chat("demo/2000x5ms")
         chat = chat_of(asked)
         await Reader().read(one, asked["answer"], until=at_index(5))
         assert (await one.http.delete(f"/v1/chats/{chat}")).status_code == 204
@@ -101,8 +101,8 @@ async def test_what_a_late_worker_writes_for_a_deleted_chat_is_purged_too(
     system: System, nats_url: str
 ) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/3x1ms")
-        await finished(client, asked)
+        asked = await client.ask_new_chat("demo/3x1ms")
+        await wait_for_end(client, asked)
         assert (await client.http.delete(f"/v1/chats/{chat_of(asked)}")).status_code == 204
     log = await EventLog.connect(Settings(nats_url=nats_url), "test")
     try:
@@ -130,14 +130,16 @@ def _log_lines(system: System) -> list[str]:
 
 async def test_a_chat_gets_a_title_after_its_first_answer_once_and_an_own_one_stays(system: System) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/3x1ms", content="how do tides work at the north pole in winter time")
+        asked = await client.ask_new_chat(
+            "demo/3x1ms", content="how do tides work at the north pole in winter time"
+        )
         titled = await chat_when(client, chat_of(asked), lambda chat: chat["title"] is not None)
         assert titled["title"] == "how do tides work at the north pole…"
         own = await client.chat(title="Mine")
-        await finished(client, await client.ask(own, "something else", model="demo/3x1ms"))
-        renamed = await client.asked("demo/3x1ms", content="the third")
+        await wait_for_end(client, await client.ask(own, "something else", model="demo/3x1ms"))
+        renamed = await client.ask_new_chat("demo/3x1ms", content="the third")
         await client.http.patch(f"/v1/chats/{chat_of(renamed)}", json={"title": "Named by me"})
-        reader = await finished(client, await client.asked("demo/3x1ms", content="the last one"))
+        reader = await wait_for_end(client, await client.ask_new_chat("demo/3x1ms", content="the last one"))
         assert reader.done is not None
         for chat, title in ((own, "Mine"), (chat_of(renamed), "Named by me")):
             assert (await client.history(chat, after=reader.done["cursor"]))["title"] == title
@@ -188,7 +190,7 @@ async def test_search_finds_words_beginnings_and_texts_without_spaces(
     system: System, content: str, query: str
 ) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/1x1ms", content=content)
+        asked = await client.ask_new_chat("demo/1x1ms", content=content)
         params = {"q": query, "after": asked["cursor"]}
         found = (await client.http.get("/v1/chats", params=params)).json()
         assert chat_of(asked) in [row["id"] for row in found["data"]]
@@ -198,7 +200,7 @@ async def test_search_finds_words_beginnings_and_texts_without_spaces(
 
 async def test_history_shows_the_partial_text_of_a_running_answer_and_an_etag_for_it(system: System) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        asked = await one.asked("demo/2000x20ms")
+        asked = await one.ask_new_chat("demo/2000x20ms")
         reader = await Reader().read(one, asked["answer"], until=at_index(5))
         url, params = f"/v1/chats/{chat_of(asked)}", {"after": asked["cursor"]}
         running = await two.http.get(url, params=params)
@@ -245,8 +247,8 @@ async def test_a_delete_that_died_before_its_purge_is_finished_by_the_projector(
     log = await EventLog.connect(Settings(nats_url=nats_url), "test")
     try:
         async with system.client() as client:
-            asked = await client.asked("demo/3x1ms")
-            await finished(client, asked)
+            asked = await client.ask_new_chat("demo/3x1ms")
+            await wait_for_end(client, asked)
             chat = chat_of(asked)
             await chat_when(client, chat, lambda found: found["title"] is not None)
             newest = await log.last(subjects.facts(chat))

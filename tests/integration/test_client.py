@@ -28,7 +28,7 @@ from shared.client import (
     Unreachable,
 )
 from tests.support import streams
-from tests.support.misbehaving import (
+from tests.support.misbehaving_server import (
     ANSWER,
     SOON,
     Act,

@@ -4,7 +4,7 @@ import pytest
 
 from shared.client import Client, Conflict, ContractBroken, Missing, Patience, Refused, Unreachable
 from shared.domain.errors import ConfigurationError
-from tests.support.misbehaving import ANSWER, SOON, Misbehaving, client_of, hang_up, respond
+from tests.support.misbehaving_server import ANSWER, SOON, Misbehaving, client_of, hang_up, respond
 
 ACCEPTED = {"message": "m", "answer": "a", "stream": "/v1/answers/a/stream", "cursor": "c2"}
 CHAT = {"id": "chat", "cursor": "c1"}

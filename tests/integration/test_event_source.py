@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.system import System
 
 PACKAGE = "eventsource@4.0.0"
@@ -69,7 +69,7 @@ async def last_line(process: asyncio.subprocess.Process, stdout: asyncio.StreamR
 
 async def test_event_source_reads_to_the_end_and_stops_on_204(system: System, event_source: Path) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/30x5ms")
+        asked = await client.ask_new_chat("demo/30x5ms")
         result = await last_line(*await read(event_source, system.urls[0] + asked["stream"]))
         whole = await Reader().read(client, asked["answer"])
     seen = result["seen"]
@@ -83,7 +83,7 @@ async def test_event_source_resumes_by_itself_when_its_api_dies(
     nats_url: str, postgres_url: str, server_data: Path, event_source: Path
 ) -> None:
     async with System(nats_url, postgres_url, server_data) as fragile, fragile.client() as client:
-        asked = await client.asked("demo/150x10ms")
+        asked = await client.ask_new_chat("demo/150x10ms")
         process, stdout = await read(event_source, fragile.urls[0] + asked["stream"])
         assert await stdout.readline() == b"five\n"
         await fragile.apis[0].kill()

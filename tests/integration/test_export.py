@@ -17,7 +17,7 @@ from shared.log.append import append_fact
 from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.support import examples
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.servers import NatsProcess
 from tests.support.system import Client, System
 from tests.support.terminal import run
@@ -102,7 +102,7 @@ def by_id(history: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {message["id"]: message for message in history["messages"]}
 
 
-async def exported(nats_url: str, chat: str, *options: str) -> str:
+async def export(nats_url: str, chat: str, *options: str) -> str:
     status, out, errors = await run("export", chat, *options, variables={"UNSPOOL_NATS_URL": nats_url})
     assert (status, errors) == (0, "")
     return out
@@ -120,7 +120,7 @@ async def test_a_chat_comes_whole_to_another_system_and_nothing_is_generated_aga
 ) -> None:
     async with system.client() as client:
         chat, running = await lived_in(client)
-        lines = await exported(nats_url, chat)
+        lines = await export(nats_url, chat)
         status, out, errors = await other.imports(lines)
         assert (status, errors) == (0, "")
         assert out.startswith(f"imported: chat {chat}, ")
@@ -154,10 +154,10 @@ async def nothing_was_generated(other: Other, chat: str) -> None:
 
 async def test_an_imported_chat_is_gone_on_with(system: System, nats_url: str, other: Other) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/5x1ms", content="One?")
+        asked = await client.ask_new_chat("demo/5x1ms", content="One?")
         await read(client, asked["answer"])
     chat = asked["answer"].partition("_")[0]
-    assert (await other.imports(await exported(nats_url, chat)))[0] == 0
+    assert (await other.imports(await export(nats_url, chat)))[0] == 0
     async with other.system.client() as client:
         again = await client.ask(chat, "Two?", model="demo/5x1ms")
         await read(client, again["answer"])
@@ -177,7 +177,7 @@ async def test_with_new_ids_it_comes_beside_the_one_that_is_there(
     urls = {"UNSPOOL_NATS_URL": nats_url}
     async with system.client() as client:
         chat, running = await lived_in(client)
-        lines = await exported(nats_url, chat)
+        lines = await export(nats_url, chat)
         status, out, errors = await run("import", typed=lines, variables=urls)
         assert (status, out, errors.count("\n")) == (1, "", 1)
         assert f"The chat {chat} exists or existed here" in errors
@@ -212,7 +212,7 @@ async def test_redacted_it_says_nothing_and_keeps_its_shape(
         await client.http.post(f"/v1/answers/{running}/cancel")
         cursor = await read(client, running)
         before = by_id(await client.history(chat, after=cursor))
-    plain, lines = await exported(nats_url, chat), await exported(nats_url, chat, "--redact")
+    plain, lines = await export(nats_url, chat), await export(nats_url, chat, "--redact")
     assert plain.count("\n") == lines.count("\n")
     for said in ("sky", "空", "night", "brief", "blue", "Mine", "a test"):
         assert said in plain
@@ -234,7 +234,7 @@ async def test_expired_tokens_are_not_missed(
     system: System, here: EventLog, nats_url: str, other: Other
 ) -> None:
     async with system.client() as client:
-        expired = await client.asked("demo/50x2ms")
+        expired = await client.ask_new_chat("demo/50x2ms")
         await read(client, expired["answer"])
         chat = expired["answer"].partition("_")[0]
         beheaded = await client.ask(chat, "And?", model="demo/50x2ms")
@@ -242,7 +242,7 @@ async def test_expired_tokens_are_not_missed(
     await here.purge(subjects.answer(AnswerId(expired["answer"])))
     tokens = subjects.answer(AnswerId(beheaded["answer"]))
     await here.purge(tokens, before=(await here.read(tokens, Sequence(0)))[2].sequence)
-    status, _, errors = await other.imports(await exported(nats_url, chat))
+    status, _, errors = await other.imports(await export(nats_url, chat))
     assert status == 0
     assert errors == f"unspool import: {beheaded['answer']}: skipped its token events, which are incomplete\n"
     messages = by_id(await other.history(chat))
@@ -299,7 +299,7 @@ async def test_a_broken_export_is_one_line_and_nothing_is_appended(
     async with system.client() as client:
         chat = await client.chat()
     copy = str(uuid4())
-    lines = (await exported(nats_url, chat)).replace(chat, copy) + "nonsense\n"
+    lines = (await export(nats_url, chat)).replace(chat, copy) + "nonsense\n"
     status, out, errors = await run("import", typed=lines, variables={"UNSPOOL_NATS_URL": nats_url})
     assert (status, out, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("unspool: line 2 of the export: JSON is malformed")

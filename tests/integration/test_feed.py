@@ -6,7 +6,7 @@ import json
 from typing import Any
 from uuid import uuid4
 
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.system import Client, System
 
 Event = tuple[str, dict[str, Any], str | None]
@@ -39,7 +39,7 @@ async def test_another_device_sees_everything_that_happens_to_ones_chats_and_res
     async with system.client(0) as one, system.client(1) as two:
         cursor = (await two.http.get("/v1/chats")).json()["cursor"]
         watching = asyncio.create_task(read(two, mark, cursor))
-        asked = await one.asked("demo/5x1ms")
+        asked = await one.ask_new_chat("demo/5x1ms")
         chat = asked["answer"].partition("_")[0]
         reader = await Reader().read(one, asked["answer"])
         await one.http.patch(f"/v1/chats/{chat}", json={"title": mark})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.provider_scripts import Step, openai, openai_events, status, stream
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.scripted_provider import ScriptedProvider
 from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
 from tests.support.system import Client, System
@@ -64,7 +64,7 @@ async def client(scripted: System) -> AsyncIterator[Client]:
 
 
 async def ask(client: Client, model: str = "plain/m", **body: Any) -> dict[str, str]:
-    return await client.asked(model, **body)
+    return await client.ask_new_chat(model, **body)
 
 
 async def read(client: Client, asked: dict[str, str]) -> Reader:

@@ -17,7 +17,7 @@ from shared.domain.events import CatalogueAnnounced, encode
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.system import Client, System
 
 SLOW = "demo/200x20ms"
@@ -212,27 +212,27 @@ async def test_a_call_that_is_repeated_when_its_model_has_gone_gets_its_answer_a
     system: System, log: EventLog
 ) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        await offered(log, (one, two), "m")
+        await offer(log, (one, two), "m")
         created = {"id": str(uuid4()), "model": "passing/m"}
         await one.chat(**created)
         body = {"id": str(uuid4()), "content": "once", "model": "passing/m"}
         asked = await one.ask(created["id"], **body)
-        await offered(log, (one, two))
+        await offer(log, (one, two))
         assert (await two.http.post("/v1/chats", json=created)).status_code == 200
         assert await two.ask(created["id"], **body) == asked
         refused = await two.http.post("/v1/chats", json={"model": "passing/m"})
         assert refused.json()["type"] == "urn:unspool:unknown-model"
 
 
-async def offered(log: EventLog, clients: tuple[Client, ...], *models: str) -> None:
+async def offer(log: EventLog, clients: tuple[Client, ...], *models: str) -> None:
     """Announces what a provider has, and waits until both replicas know."""
     announced = CatalogueAnnounced(provider="passing", kind="openai", models=models)
     await log.publish_latest(subjects.catalogue("passing"), encode(announced))
     for client in clients:
         async with asyncio.timeout(10):
-            while any("passing/" in listed for listed in await _listed(client)) != bool(models):
+            while any("passing/" in listed for listed in await _list_models(client)) != bool(models):
                 await asyncio.sleep(0.1)
 
 
-async def _listed(client: Client) -> list[str]:
+async def _list_models(client: Client) -> list[str]:
     return [model["id"] for model in (await client.http.get("/v1/models")).json()["data"]]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.support.provider_scripts import Step, openai, openai_events, status, stream
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.scripted_provider import ScriptedProvider
 from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
 from tests.support.system import Client, System
@@ -34,7 +34,7 @@ async def _read(client: Client, asked: dict[str, str]) -> dict[str, Any]:
     return reader.done
 
 
-async def _titled(client: Client, asked: dict[str, str]) -> None:
+async def _wait_for_title(client: Client, asked: dict[str, str]) -> None:
     """Read to its end, and until its chat has a title: then the provider is asked for nothing more."""
     chat, cursor = asked["answer"].partition("_")[0], (await _read(client, asked))["cursor"]
     async with asyncio.timeout(60):
@@ -49,16 +49,16 @@ async def _all_that_can_go_wrong(
     ask: dict[str, Any] = {"model": "plain/m", "content": CONTENT, "params": {"stop": [CONTENT]}}
     complaint = status(400, f"I do not like {CONTENT} nor {KEY}")
     provider.script(complaint)
-    assert (await _read(client, await client.asked(**ask)))["status"] == "failed"
+    assert (await _read(client, await client.ask_new_chat(**ask)))["status"] == "failed"
     provider.script(openai("well"), complaint)  # the second is asked for the title
-    await _titled(client, await client.asked(**ask))
+    await _wait_for_title(client, await client.ask_new_chat(**ask))
     provider.script(status(503, CONTENT), stream(*begun, Step.CUT), openai("well"))
-    await _titled(client, await client.asked(**ask))
+    await _wait_for_title(client, await client.ask_new_chat(**ask))
     await client.http.post("/v1/chats", json={"title": CONTENT, "metadata": CONTENT})
     await client.http.get(f"/v1/chats/{CONTENT}")
     await client.http.post("/v1/chats", content=f'{{"title": "{CONTENT}'.encode())
     provider.script(stream(*begun, 60.0), openai("again"))
-    asked = await client.asked(**ask)
+    asked = await client.ask_new_chat(**ask)
     await Reader().read(client, asked["answer"], until=at_index(1))
     await system.generators[0].kill()
     await nats.kill9()

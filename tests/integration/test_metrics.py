@@ -11,8 +11,8 @@ import pytest
 from shared.metrics import may_scrape
 from shared.settings import Settings
 from tests.support.provider_scripts import openai, openai_events, status, stream
-from tests.support.reading import Reader, at_index
-from tests.support.scraping import Scrape
+from tests.support.reader import Reader, at_index
+from tests.support.scrape import Scrape
 from tests.support.scripted_provider import ScriptedProvider
 from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
 from tests.support.system import Client, System
@@ -76,12 +76,12 @@ async def _use(here: Measured) -> None:
     """Four answers completed, one failed, one cancelled; one of them resumed, one read after its end."""
     async with here.system.client() as client:
         for _ in range(3):
-            await _read(client, await client.asked("demo/20x5ms"))
+            await _read(client, await client.ask_new_chat("demo/20x5ms"))
         here.provider.script(status(503), openai("fine"))
-        await _read(client, await client.asked("plain/m"))
+        await _read(client, await client.ask_new_chat("plain/m"))
         here.provider.script(status(400, "never"))
-        await _read(client, await client.asked("plain/m"))
-        cancelled = await client.asked("demo/2000x5ms")
+        await _read(client, await client.ask_new_chat("plain/m"))
+        cancelled = await client.ask_new_chat("demo/2000x5ms")
         reader = await Reader().read(client, cancelled["answer"], until=at_index(3))
         await client.http.post(f"/v1/answers/{cancelled['answer']}/cancel")
         await reader.read(client, cancelled["answer"])
@@ -177,9 +177,9 @@ async def test_the_generators_port_answers_for_the_platform(measured: Measured) 
 async def test_a_waiting_question_has_an_age_and_a_crash_is_a_takeover() -> None:
     async with made(answers_in_flight_max=1) as here, here.system.client() as client:
         here.provider.script(stream(*openai_events("begun", finish_reason=None, done=False), 30.0))
-        running = await client.asked("plain/m")
+        running = await client.ask_new_chat("plain/m")
         await Reader().read(client, running["answer"], until=at_index(1))
-        waiting = await client.asked("demo/20x5ms")
+        waiting = await client.ask_new_chat("demo/20x5ms")
         async with asyncio.timeout(30):
             while not (told := await here.api()).sum("unspool_queue_age_seconds") > 0.0:
                 await asyncio.sleep(0.1)

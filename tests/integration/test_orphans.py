@@ -6,7 +6,7 @@ from pathlib import Path
 from shared.domain import subjects
 from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.servers import NatsProcess
 from tests.support.system import Client, System
 
@@ -18,7 +18,7 @@ async def test_an_answer_whose_request_vanished_from_the_queue_ends_as_failed_an
         system = System(nats.url, database, data_directory, orphan_check_seconds=0.2)
         async with system, system.client() as client:
             await system.generators[0].kill()
-            lost, waiting = await client.asked("demo/3x1ms"), await client.asked("demo/3x1ms")
+            lost, waiting = await client.ask_new_chat("demo/3x1ms"), await client.ask_new_chat("demo/3x1ms")
             await vanish(nats.url, lost)
             reader = await asyncio.wait_for(Reader().read(client, lost["answer"]), 60)
             assert reader.done is not None
@@ -27,10 +27,10 @@ async def test_an_answer_whose_request_vanished_from_the_queue_ends_as_failed_an
             history = await client.history(lost["answer"].partition("_")[0], after=reader.done["cursor"])
             assert history["generating"] is False
             await system.generators[0].start()
-            await ended(client, waiting)
+            await wait_for_end(client, waiting)
             again = await client.http.post(f"/v1/answers/{lost['answer']}/regenerate", json={})
             assert again.status_code == 202
-            await ended(client, again.json())
+            await wait_for_end(client, again.json())
 
 
 async def vanish(nats_url: str, asked: dict[str, str]) -> None:
@@ -50,7 +50,7 @@ async def vanish(nats_url: str, asked: dict[str, str]) -> None:
         await log.close()
 
 
-async def ended(client: Client, asked: dict[str, str]) -> None:
+async def wait_for_end(client: Client, asked: dict[str, str]) -> None:
     reader = await asyncio.wait_for(Reader().read(client, asked["answer"]), 60)
     assert reader.done is not None
     assert reader.done["status"] == "completed"

@@ -54,7 +54,7 @@ async def rows(connection: asyncpg.Connection) -> dict[str, list[dict[str, Any]]
     }
 
 
-async def folded(connection: asyncpg.Connection, stored: list[Recorded], sizes: list[int]) -> Checkpoint:
+async def fold(connection: asyncpg.Connection, stored: list[Recorded], sizes: list[int]) -> Checkpoint:
     checkpoint, at = await empty(connection), 0
     for size in (*sizes, len(stored)):
         if batch := stored[at : at + size]:
@@ -77,9 +77,9 @@ async def test_the_same_events_projected_in_any_batches_and_again_from_any_check
 ) -> None:
     stored = history.stored()
     async with pool.acquire() as connection:
-        await folded(connection, stored, [len(stored)])
+        await fold(connection, stored, [len(stored)])
         once = await rows(connection)
-        checkpoint = await folded(connection, stored, sizes)
+        checkpoint = await fold(connection, stored, sizes)
         assert await rows(connection) == once
         # As after a crash that lost the checkpoint but not the rows: the rest is folded once more.
         back = Sequence(min(again, len(stored)))
@@ -95,7 +95,7 @@ async def test_the_same_events_projected_in_any_batches_and_again_from_any_check
 async def test_a_state_made_of_rows_is_the_state_made_of_facts(pool: asyncpg.Pool, history: History) -> None:
     reads = Reads(pool, Settings(), None)
     async with pool.acquire() as connection:
-        await folded(connection, history.stored(), [])
+        await fold(connection, history.stored(), [])
     for chat, state in history.states.items():
         found, checkpoint = await reads.chat_state(chat)
         assert checkpoint is not None
@@ -134,7 +134,7 @@ async def test_what_was_said_in_a_chat_before_it_was_deleted_is_folded_once_more
         history.append(fact)
     stored = history.stored()
     async with pool.acquire() as connection:
-        await folded(connection, stored, [])
+        await fold(connection, stored, [])
         await connection.execute(f"UPDATE {LIVE}.checkpoint SET position = 1")
         await fold_batch(connection, LIVE, Checkpoint(Sequence(1), CREATED, SCHEMA_VERSION), stored[1:])
         assert await rows(connection) == {"chats": [], "messages": []}

@@ -16,7 +16,7 @@ from shared.domain.subjects import ChatId, Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.support import examples
-from tests.support.scraping import Scrape
+from tests.support.scrape import Scrape
 from tests.support.servers import NatsProcess, free_port
 from tests.support.system import ROOT
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.reading import Reader
-from tests.support.scraping import Prometheus
+from tests.support.reader import Reader
+from tests.support.scrape import Prometheus
 from tests.support.servers import NatsProcess, PostgresProcess, free_port, temporary_data
 from tests.support.system import ROOT, Client, System
 
@@ -133,7 +133,7 @@ async def prometheus(directory: Path, targets: dict[str, str]) -> AsyncIterator[
 
 async def _use(client: Client) -> None:
     for _ in range(3):
-        asked = await client.asked("demo/20x5ms")
+        asked = await client.ask_new_chat("demo/20x5ms")
         reader = await Reader().read(client, asked["answer"])
         assert reader.done is not None
 

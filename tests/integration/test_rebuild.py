@@ -10,7 +10,7 @@ import msgspec
 from services.api.read_model.rebuild import rebuild_once
 from services.api.read_model.statements import LIVE
 from shared.settings import Settings
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.system import Client, System
 
 TABLES = ("chats", "messages")
@@ -29,7 +29,7 @@ async def rows(url: str) -> dict[str, list[dict[str, Any]]]:
 
 async def lived_in(client: Client) -> str:
     """Chats in every state; the cursor of the last fact."""
-    asked = await client.asked("demo/5x1ms")
+    asked = await client.ask_new_chat("demo/5x1ms")
     await Reader().read(client, asked["answer"])
     chat = asked["answer"].partition("_")[0]
     again = await client.http.post(f"/v1/answers/{asked['answer']}/regenerate", json={})
@@ -37,7 +37,7 @@ async def lived_in(client: Client) -> str:
     await client.http.patch(f"/v1/chats/{chat}", json={"title": "Mine", "metadata": {"a": [1, None]}})
     other = await client.chat(title="to go", system="Be brief.")
     assert (await client.http.delete(f"/v1/chats/{other}")).status_code == 204
-    long = await client.asked("demo/2000x50ms")
+    long = await client.ask_new_chat("demo/2000x50ms")
     assert (await client.http.post(f"/v1/answers/{long['answer']}/cancel")).status_code in {200, 202}
     reader = await Reader().read(client, long["answer"])
     assert reader.done is not None
@@ -68,7 +68,7 @@ async def test_a_rebuild_gives_the_same_rows_compared_whole_while_the_api_serves
         assert sequence >= int(cursor[1:])
         assert await rows(database) == before
         assert statuses == {200}
-        asked = await client.asked("demo/3x1ms")  # the live projector goes on in the new rows
+        asked = await client.ask_new_chat("demo/3x1ms")  # the live projector goes on in the new rows
         reader = await Reader().read(client, asked["answer"])
         assert reader.done is not None
         history = await client.history(asked["answer"].partition("_")[0], after=reader.done["cursor"])
@@ -79,7 +79,7 @@ async def test_a_dropped_read_model_is_made_again_from_the_log(
     nats_url: str, database: str, server_data: Path
 ) -> None:
     async with System(nats_url, database, server_data, titles=False) as system, system.client() as client:
-        asked = await client.asked("demo/5x1ms")
+        asked = await client.ask_new_chat("demo/5x1ms")
         reader = await Reader().read(client, asked["answer"])
         assert reader.done is not None
         chat = asked["answer"].partition("_")[0]
@@ -100,7 +100,7 @@ async def test_one_rebuild_at_a_time_and_a_broken_off_one_leaves_the_live_rows(
 ) -> None:
     settings = Settings(nats_url=nats_url, postgres_url=database)
     async with System(nats_url, database, server_data) as system, system.client() as client:
-        asked = await client.asked("demo/5x1ms")
+        asked = await client.ask_new_chat("demo/5x1ms")
         assert (await Reader().read(client, asked["answer"])).done is not None
         task = asyncio.create_task(rebuild_once(settings))
         await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def test_tables_of_an_older_version_are_made_anew_by_themselves(
     nats_url: str, database: str, server_data: Path
 ) -> None:
     async with System(nats_url, database, server_data) as system, system.client() as client:
-        asked = await client.asked("demo/5x1ms")
+        asked = await client.ask_new_chat("demo/5x1ms")
         reader = await Reader().read(client, asked["answer"])
         assert reader.done is not None
         await client.history(asked["answer"].partition("_")[0], after=reader.done["cursor"])

@@ -15,16 +15,16 @@ from shared.domain.events import decode_answer_event
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.system import Client, System
 
 
 async def test_ask_stream_drop_resume_on_another_replica_and_read_back(system: System) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        asked = await one.asked("demo/60x10ms")
+        asked = await one.ask_new_chat("demo/60x10ms")
         reader = await Reader().read(one, asked["answer"], until=at_index(10))
         assert "done" not in dict(reader.events)
-        other = await one.asked("demo/10x1ms")  # another chat meanwhile
+        other = await one.ask_new_chat("demo/10x1ms")  # another chat meanwhile
         assert (await Reader().read(one, other["answer"])).done is not None
         await reader.read(two, asked["answer"])
         assert reader.done is not None
@@ -40,7 +40,7 @@ async def test_an_answer_that_was_seen_to_end_has_ended_for_every_replica_that_i
 ) -> None:
     async with system.client(0) as one, system.client(1) as two:
         for _ in range(10):
-            asked = await one.asked("demo/2x0ms")
+            asked = await one.ask_new_chat("demo/2x0ms")
             reader = await Reader().read(one, asked["answer"])
             assert reader.done is not None
             url, after = f"/v1/answers/{asked['answer']}", reader.done["cursor"]
@@ -58,7 +58,7 @@ async def test_many_readers_each_cut_at_random_points_over_two_replicas_read_the
 ) -> None:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(system.client(number)) for number in (0, 1)]
-        asked = await clients[0].asked("demo/40x2ms")
+        asked = await clients[0].ask_new_chat("demo/40x2ms")
 
         async def read(number: int, at: list[int]) -> Reader:
             reader = Reader()
@@ -76,7 +76,7 @@ async def test_many_readers_each_cut_at_random_points_over_two_replicas_read_the
 
 async def test_the_hot_log_has_the_bytes_of_a_replay_of_the_subject(system: System, nats_url: str) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/50x2ms")
+        asked = await client.ask_new_chat("demo/50x2ms")
         served = b""
         async with client.http.stream("GET", asked["stream"]) as response:
             async for chunk in response.aiter_raw():
@@ -96,13 +96,13 @@ async def test_an_answer_that_is_no_longer_hot_comes_as_one_snapshot_and_its_end
     system: System, nats_url: str, postgres_url: str
 ) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/20x1ms")
+        asked = await client.ask_new_chat("demo/20x1ms")
         hot = await Reader().read(client, asked["answer"])
     late = System(
         nats_url, postgres_url, system._directory, apis=1, generators=0, follower_overlap_seconds=0.001
     )
     async with late, late.client() as client:
-        await client.asked("demo/1x1ms")  # so that the overlap of a still later one is over
+        await client.ask_new_chat("demo/1x1ms")  # so that the overlap of a still later one is over
         cold = await Reader().read(client, asked["answer"])
     assert [event for event, _ in cold.events] == ["snapshot", "done"]
     assert cold.text == hot.text
@@ -113,7 +113,7 @@ async def test_a_replica_that_comes_late_serves_a_running_answer_from_its_beginn
     system: System, nats_url: str, postgres_url: str
 ) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/200x20ms")
+        asked = await client.ask_new_chat("demo/200x20ms")
         early = Reader()
         reading = asyncio.create_task(early.read(client, asked["answer"]))
         late = System(
@@ -129,7 +129,7 @@ async def test_a_replica_that_comes_late_serves_a_running_answer_from_its_beginn
 
 async def test_after_the_end_its_cursor_gives_204(system: System) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        asked = await one.asked("demo/3x1ms")
+        asked = await one.ask_new_chat("demo/3x1ms")
         reader = await Reader().read(one, asked["answer"])
         assert reader.cursor == "1.end"
         for client in (one, two):
@@ -142,7 +142,7 @@ async def test_a_cursor_that_the_log_does_not_know_gets_a_snapshot_never_an_erro
     system: System, cursor: str
 ) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/5x1ms")
+        asked = await client.ask_new_chat("demo/5x1ms")
         whole = await Reader().read(client, asked["answer"])
         reader = Reader()
         reader.cursor = cursor
@@ -153,7 +153,7 @@ async def test_a_cursor_that_the_log_does_not_know_gets_a_snapshot_never_an_erro
 
 async def test_the_header_wins_over_the_query_and_no_cursor_at_all_is_400(system: System) -> None:
     async with system.client() as client:
-        asked = await client.asked("demo/5x1ms")
+        asked = await client.ask_new_chat("demo/5x1ms")
         await Reader().read(client, asked["answer"])
         url = f"{asked['stream']}?after=1.1"
         assert (await client.http.get(url, headers={"last-event-id": "1.end"})).status_code == 204
@@ -165,7 +165,7 @@ async def test_the_header_wins_over_the_query_and_no_cursor_at_all_is_400(system
 async def test_done_comes_only_when_its_cursor_can_be_read(system: System) -> None:
     async with system.client() as client:
         for _ in range(5):
-            asked = await client.asked("demo/2x1ms")
+            asked = await client.ask_new_chat("demo/2x1ms")
             reader = await Reader().read(client, asked["answer"])
             assert reader.done is not None
             chat = asked["answer"].partition("_")[0]
@@ -195,7 +195,7 @@ async def test_the_answer_streams_in_the_response_to_the_question_and_its_first_
 
 async def test_many_watchers_of_one_answer_get_the_same_bytes(system: System) -> None:
     async with system.client(limits=httpx.Limits(max_connections=200)) as client:
-        asked = await client.asked("demo/30x5ms")
+        asked = await client.ask_new_chat("demo/30x5ms")
         bodies = await asyncio.gather(*(client.http.get(asked["stream"]) for _ in range(100)))
         assert len({body.content for body in bodies}) == 1
 
@@ -206,7 +206,7 @@ async def stream_of(client: Client, answer: str) -> Reader:
 
 async def test_answers_side_by_side_do_not_mix(system: System) -> None:
     async with system.client(0) as one, system.client(1) as two:
-        asked = [await one.asked(f"demo/{10 + number}x3ms") for number in range(20)]
+        asked = [await one.ask_new_chat(f"demo/{10 + number}x3ms") for number in range(20)]
         readers = await asyncio.gather(*(stream_of(two, each["answer"]) for each in asked))
         for each, reader in zip(asked, readers, strict=True):
             assert reader.done is not None
@@ -220,7 +220,7 @@ async def test_an_api_that_is_told_to_stop_breaks_its_streams_off_and_ends_well(
         System(nats_url, postgres_url, system._directory, generators=0) as leaving,
         leaving.client() as client,
     ):
-        asked = await client.asked("demo/2000x20ms")
+        asked = await client.ask_new_chat("demo/2000x20ms")
         reader = Reader()
         reading = asyncio.create_task(reader.read(client, asked["answer"]))
         while reader.last_index < 3:

@@ -11,7 +11,7 @@ from infra.chaos.fleet import PostgresProcess
 from services.api.app import make_app
 from services.api.http.openapi import examples
 from shared.settings import Settings
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.servers import NatsProcess, new_database, temporary_data
 from tests.support.system import ROOT, System
 

@@ -115,21 +115,21 @@ async def test_the_commands(system: System) -> None:
         await client.change_chat(chat, title=title)
     async with Terminal("chat", *at(system)) as terminal:
 
-        async def typed(command: str) -> str:
+        async def type_line(command: str) -> str:
             terminal.type(command + ENTER)
             return await terminal.until(PROMPT)
 
         await terminal.until(PROMPT)
-        assert "/regenerate" in await typed("/help")
-        assert "demo/200x20ms" in await typed("/models")
-        assert title in await typed("/chats")
-        assert "No chat has the number 99" in await typed("/open 99")
-        assert "Unknown command /sing" in await typed("/sing")
-        assert "no answer yet" in await typed("/regenerate")
-        opened = await typed(f"/open {chat}")
+        assert "/regenerate" in await type_line("/help")
+        assert "demo/200x20ms" in await type_line("/models")
+        assert title in await type_line("/chats")
+        assert "No chat has the number 99" in await type_line("/open 99")
+        assert "Unknown command /sing" in await type_line("/sing")
+        assert "no answer yet" in await type_line("/regenerate")
+        opened = await type_line(f"/open {chat}")
         assert "An old question?" in opened
         assert text in opened
-        assert "starts a new chat" in await typed("/new")
+        assert "starts a new chat" in await type_line("/new")
         terminal.type(f"/quit{ENTER}")
         assert await terminal.status() == 0
 

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from tests.support.provider_scripts import Script, openai, status
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.scripted_provider import Request, ScriptedProvider
 from tests.support.servers import NatsProcess
 from tests.support.system import Client, System
@@ -36,7 +36,7 @@ async def test_a_model_gives_the_title_and_the_first_words_do_where_it_fails(
 
 
 async def title_of(client: Client, question: str) -> str:
-    asked = await client.asked("p/m", content=question)
+    asked = await client.ask_new_chat("p/m", content=question)
     await Reader().read(client, asked["answer"])
     chat = asked["answer"].partition("_")[0]
     async with asyncio.timeout(30):

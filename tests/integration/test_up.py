@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from infra.local.processes import is_alive
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.servers import free_port, temporary_data
 from tests.support.system import Client
 
@@ -75,9 +75,9 @@ class Up:
 
     async def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        return await self.ended()
+        return await self.wait_for_end()
 
-    async def ended(self) -> int:
+    async def wait_for_end(self) -> int:
         """Its exit status, when all that it shows has been read."""
         assert self.process.stdout
         async with asyncio.timeout(STOPPED_SECONDS):
@@ -131,7 +131,7 @@ async def test_a_process_that_is_killed_is_started_again_and_said_so(lasting: Up
     assert f"{name} {DIED}" in await lasting.line(DIED)
     reader = Reader()
     async with lasting.client() as client:
-        asked = await _patiently(client.asked)
+        asked = await _patiently(client.ask_new_chat)
         while not reader.done:
             await reader.read(client, asked["answer"])
     assert reader.done["status"] == "completed"
@@ -200,7 +200,7 @@ async def _patiently(call: Callable[[], Awaitable[dict[str, str]]]) -> dict[str,
 
 async def _only_line(up: Up, status: int) -> str:
     async with up:
-        assert await up.ended() == status
+        assert await up.wait_for_end() == status
     assert len(up.shown) == 1, up.shown
     return up.shown[0]
 

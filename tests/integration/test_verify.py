@@ -13,7 +13,7 @@ from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.support import examples
-from tests.support.reading import Reader, at_index
+from tests.support.reader import Reader, at_index
 from tests.support.servers import NatsProcess
 from tests.support.system import Client, System
 from tests.support.terminal import run
@@ -38,7 +38,7 @@ class Verified:
         assert status == (1 if len(lines) > 3 else 0)
         return lines[:-3]
 
-    async def tampered(self, statement: str, *arguments: object) -> None:
+    async def tamper(self, statement: str, *arguments: object) -> None:
         connection = await asyncpg.connect(self.database)
         try:
             assert not (await connection.execute(statement, *arguments)).endswith(" 0")
@@ -56,9 +56,9 @@ async def verified(database: str, data_directory: Path) -> AsyncIterator[Verifie
         await log.close()
 
 
-async def answered(client: Client) -> str:
+async def answer(client: Client) -> str:
     """An answer that has ended, and whose end is in the rows."""
-    asked = await client.asked("demo/5x1ms")
+    asked = await client.ask_new_chat("demo/5x1ms")
     reader = await Reader().read(client, asked["answer"])
     assert reader.done is not None
     await client.history(asked["answer"].partition("_")[0], after=reader.done["cursor"])
@@ -67,13 +67,13 @@ async def answered(client: Client) -> str:
 
 async def test_a_system_at_work_has_no_differences(verified: Verified) -> None:
     async with verified.system.client() as client:
-        chats = [(await answered(client)).partition("_")[0] for _ in range(3)]
+        chats = [(await answer(client)).partition("_")[0] for _ in range(3)]
         again = await client.http.post(f"/v1/chats/{chats[0]}/messages", json={"content": "And?"})
         await Reader().read(client, again.json()["answer"])
         assert (await client.http.delete(f"/v1/chats/{chats[1]}")).status_code == 204
-        long = await client.asked("demo/2000x50ms")
+        long = await client.ask_new_chat("demo/2000x50ms")
         await Reader().read(client, long["answer"], until=at_index(3))
-        working = [asyncio.create_task(answered(client)) for _ in range(5)]
+        working = [asyncio.create_task(answer(client)) for _ in range(5)]
         status, lines = await verified.says()
         await asyncio.gather(*working)
         assert lines[-1] == "No differences."
@@ -88,14 +88,14 @@ async def test_a_system_at_work_has_no_differences(verified: Verified) -> None:
 
 async def test_each_row_that_differs_is_a_line(verified: Verified) -> None:
     async with verified.system.client() as client:
-        answers = [await answered(client) for _ in range(4)]
+        answers = [await answer(client) for _ in range(4)]
     chats = [answer.partition("_")[0] for answer in answers]
-    await verified.tampered(
+    await verified.tamper(
         "UPDATE unspool.messages SET text = 'nice words', attempt = 7 WHERE id = $1", answers[0]
     )
-    await verified.tampered("DELETE FROM unspool.messages WHERE id = $1", answers[1])
-    await verified.tampered("UPDATE unspool.chats SET title = 'Mine' WHERE id = $1", chats[2])
-    await verified.tampered(
+    await verified.tamper("DELETE FROM unspool.messages WHERE id = $1", answers[1])
+    await verified.tamper("UPDATE unspool.chats SET title = 'Mine' WHERE id = $1", chats[2])
+    await verified.tamper(
         "INSERT INTO unspool.chats SELECT 'zz', owner, title, titled, model, system, metadata, archived, hash, "
         "created, sequence, created_at, active_at, active FROM unspool.chats WHERE id = $1",
         chats[3],
@@ -118,7 +118,7 @@ async def test_tokens_that_do_not_make_their_answer_are_lines_and_expired_ones_a
     verified: Verified,
 ) -> None:
     async with verified.system.client() as client:
-        zombie, expired, beheaded = [await answered(client) for _ in range(3)]
+        zombie, expired, beheaded = [await answer(client) for _ in range(3)]
     subject = subjects.answer(zombie)
     newest = await verified.log.last(subject)
     assert newest is not None
@@ -139,7 +139,7 @@ async def test_tokens_that_do_not_make_their_answer_are_lines_and_expired_ones_a
 
 async def test_a_read_model_of_another_log_is_said_to_be_one(verified: Verified) -> None:
     await verified.system.apis[0].terminate()
-    await verified.tampered("UPDATE unspool.checkpoint SET created = 'long ago'")
+    await verified.tamper("UPDATE unspool.checkpoint SET created = 'long ago'")
     (line,) = await verified.differences()
     assert line.startswith("read model: the read model was made from another log (created long ago")
 

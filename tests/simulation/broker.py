@@ -1,6 +1,6 @@
-"""JetStream's rules, without its network: streams, conditions, duplicates, purges, and the loss of a tail.
+"""The rules of JetStream without a network: streams, conditions, duplicates, purges, and the loss of a tail.
 
-Everything here happens at one moment of virtual time, at the leader. What the network makes of it is in `log.py`.
+Every operation happens at one moment of virtual time, at the leader. `log.py` adds the network.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Broker:
-    """The server. `away`: nobody reaches it. `stored` is told of each message that gets in, and who sent it."""
+    """The server. While `away` no process reaches it. It calls `stored` for each stored message with its sender."""
 
     def __init__(self, loop: SimLoop, ack_wait_seconds: float) -> None:
         self.loop = loop
@@ -43,7 +43,7 @@ class Broker:
     def publish(
         self, by: Process, subject: str, data: bytes, expected: Sequence, scope: str, id_: str
     ) -> Sequence:
-        """As measured: the condition first (also for a retry of what had succeeded), then the id."""
+        """Publishes like JetStream: checks the expected sequence first, also for a duplicate, then the message id."""
         stream = self.streams[subjects.stream_of(subject)]
         newest = stream.last(scope)
         if (newest.sequence if newest else 0) != expected or (id_ and id_ in stream.ids):
@@ -74,7 +74,7 @@ class Broker:
         self.away = True
 
     def come_back(self, *, restarted: bool) -> None:
-        """All reconnect; a restart has forgotten the consumers that lived in memory."""
+        """Reconnects all processes. A restart deletes the consumers that lived in memory."""
         self.away = False
         if restarted:
             for push in list(self.pushes):
@@ -86,7 +86,7 @@ class Broker:
             queue.pump()
 
     def lose_tail(self, seconds: float) -> None:
-        """A power cut: what was stored in the last moments was acknowledged, and is gone."""
+        """Simulates a power failure: the newest messages are lost although they were acknowledged."""
         since = self.now() - timedelta(seconds=seconds)
         for stream in self.streams.values():
             stream.lose_since(since)

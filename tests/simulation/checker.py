@@ -1,6 +1,6 @@
-"""What must hold, looked at whenever something gets into the log, leaves the queue, or reaches a client.
+"""Checks the invariants whenever a message is stored, a request leaves the queue, or an event reaches a client.
 
-The checker sees the broker's own truth, which no process of the simulation does.
+The checker reads the broker's state directly, which no simulated process can.
 """
 
 from collections.abc import Callable
@@ -35,11 +35,11 @@ from tests.simulation.tables import Tables
 from tests.simulation.trace import Trace
 
 CALLS_MAX = 60
-"""Of the provider, for one answer: far more than attempts, interruptions and handovers can need."""
+"""Limit of provider calls for one answer, far above the number of attempts and interruptions."""
 
 
 class Answer:
-    """What the log says of one answer, and all that it ever said."""
+    """The log's current events of one answer, and all events that it ever had."""
 
     def __init__(self, id_: AnswerId) -> None:
         self.id = id_
@@ -76,7 +76,7 @@ class Checker:
         self.by_local: dict[str, AnswerId] = {}
         self.purge_acknowledged: set[ChatId] = set()
         self.holds: Callable[[Process, AnswerId], bool] = lambda _process, _answer: False
-        """Whether a worker is awake and at work on an answer."""
+        """Returns True if a live worker is generating the answer."""
         self.tail_lost = False
         self.late: dict[Sequence, Process] = {}
         """Token events that came in after their chat was deleted, and who wrote them."""
@@ -201,7 +201,7 @@ class Checker:
             self.require(fact.text == whole, f"{fact.answer}: {fact.text!r} is not what the provider said")
 
     def begin_again(self) -> None:
-        """The log lost its tail: what holds now is what it still has. What was shown before stays shown."""
+        """Adopts the log's state after it lost its tail. Records of what clients were shown remain."""
         self.tail_lost = True
         chats, tokens = (
             self._broker.streams[name].messages.values() for name in (subjects.CHATS, subjects.TOKENS)
@@ -264,7 +264,7 @@ class Checker:
     # --- the end of a run -----------------------------------------------------------------------------------
 
     def settled(self) -> str:
-        """What is still under way; empty if nothing is."""
+        """Returns what is still in progress; empty if nothing is."""
         for answer in self.answers.values():
             if answer.request is None or self.chat(answer.request.chat).deleted:
                 continue

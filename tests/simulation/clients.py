@@ -1,4 +1,4 @@
-"""Clients that ask: each command goes to some replica, again and again by the same ids, until there is a verdict."""
+"""Clients that send commands: to any replica, repeated with the same ids until there is a result."""
 
 import asyncio
 import random
@@ -28,7 +28,7 @@ _PATIENCE_SECONDS = 8.0
 
 
 class ChatClient:
-    """A person with one chat: asks, reads, cancels, asks again, and perhaps deletes it all."""
+    """A person with one chat: posts messages, reads, cancels, regenerates, and may delete the chat."""
 
     def __init__(self, world: Any, number: int) -> None:
         self._world = world
@@ -53,7 +53,7 @@ class ChatClient:
     async def _ask(self) -> AnswerId | None:
         local, model = self._new()
         message, answer = subjects.message_id(self._chat, local), subjects.answer_id(self._chat, local)
-        return await self._asked(
+        return await self._request(
             answer,
             RequestMessage(
                 chat=self._chat,
@@ -69,7 +69,7 @@ class ChatClient:
     async def _regenerate(self, beside: AnswerId) -> AnswerId | None:
         local, model = self._new()
         answer = subjects.answer_id(self._chat, local)
-        return await self._asked(
+        return await self._request(
             answer,
             RequestAnswer(
                 chat=self._chat, owner=OWNER, beside=beside, answer=answer, model=model, request_hash=local
@@ -82,7 +82,7 @@ class ChatClient:
         tokens = self._random.randint(0, 12)
         return local, provider.model(local, tokens, can_continue=self._random.random() < 0.6)
 
-    async def _asked(self, answer: AnswerId, command: Command) -> AnswerId | None:
+    async def _request(self, answer: AnswerId, command: Command) -> AnswerId | None:
         state = await self._command(command)
         if not isinstance(state, ChatState):
             return None
@@ -107,21 +107,21 @@ class ChatClient:
 
     async def _delete(self) -> None:
         while True:
-            done = await self._call(self._world.pick_api(), self._deleting)
+            done = await self._call(self._world.pick_api(), self._delete_chat)
             if done is True:
                 self._checker.purge_acknowledged.add(self._chat)
             if done is True or isinstance(done, NotFound):
                 return
             await asyncio.sleep(self._random.random())
 
-    async def _deleting(self, api: SimApi) -> bool:
-        """As the route does."""
+    async def _delete_chat(self, api: SimApi) -> bool:
+        """Deletes the chat like the route does."""
         await api.here.commands.execute(DeleteChat(chat=self._chat, owner=OWNER))
         await api.here.commands.purge(self._chat)
         return True
 
     async def _command(self, command: Command) -> ChatState | Exception:
-        """The state after the command, or why it was refused."""
+        """Returns the state after the command, or the error that rejected it."""
         while True:
             twice = self._random.random() < 0.1
             if twice:

@@ -1,4 +1,4 @@
-"""JetStream's consumers: the work queue with its redeliveries, and the push feeds of followers."""
+"""The consumers of JetStream: the work queue with redeliveries, and the push consumers of followers."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ from tests.simulation.storage import Stream, matches
 
 
 class Pending(Struct):
-    """A request that was delivered and not yet acknowledged. It comes again at `due`."""
+    """A request that was delivered and is not acknowledged. It is redelivered at `due`."""
 
     delivered: int
     due: float
@@ -54,7 +54,7 @@ class PullConsumer:
 
     @property
     def settled(self) -> Sequence:
-        """Every request at or below it has been acknowledged."""
+        """The ack floor: every request up to it is acknowledged."""
         return Sequence(min(self.pending, default=self._next) - 1)
 
     def state(self, now: datetime) -> Queue:
@@ -74,7 +74,7 @@ class PullConsumer:
         self.pump()
 
     def pump(self) -> None:
-        """Gives what there is to those who wait. A pull whose sender died, or gave up, is passed over."""
+        """Delivers messages to waiting pulls. Skips a pull whose sender died or timed out."""
         while self._waiting and (self._again or self._candidate() is not None):
             pull = self._waiting.popleft()
             if pull.reply.done() or not pull.process.alive:
@@ -155,7 +155,7 @@ class PullConsumer:
             pending.due = self._loop.time() + self._ack_wait
 
     def forget_after(self, last: Sequence) -> None:
-        """The stream lost its tail: what was delivered of it never was."""
+        """Reverts deliveries after a sequence, because the stream lost its tail."""
         self.pending = {at: one for at, one in self.pending.items() if at <= last}
         self.counts = {at: one for at, one in self.counts.items() if at <= last}
         self._again = [at for at in self._again if at <= last]
@@ -163,7 +163,7 @@ class PullConsumer:
 
 
 class PushConsumer:
-    """One follower's feed. Deliveries come in order; some never come, and their number tells."""
+    """The push consumer of one follower. It delivers in order; dropped messages leave a gap in the numbers."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class PushConsumer:
         self._quiet = True
 
     def begin(self, broker_process: Process) -> int:
-        """Delivers what is there. Returns how much that was."""
+        """Delivers the stored messages and returns their number."""
         for stored in list(self._stream.messages.values()):
             self.offer(stored)
         self._broker_process = broker_process

@@ -1,4 +1,4 @@
-"""`shared.log.EventLog` as one process has it, over the simulated broker and network."""
+"""`shared.log.protocol.Log` of one process, over the simulated broker and network."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -22,7 +22,7 @@ _RECONNECT_WAIT_SECONDS = 0.2
 
 
 class SimDelivery:
-    """As `shared.log.Delivery`."""
+    """A simulated `Delivery`."""
 
     def __init__(self, log: "SimLog", queue: PullConsumer, stored: Recorded, delivered: int) -> None:
         self.recorded = stored
@@ -61,7 +61,7 @@ class SimLog:
     # --- calls ---------------------------------------------------------------------------------------------
 
     async def call(self, what: str, serve: Callable[[], T], within: float | None = None) -> T:
-        """One request and its reply. Raises `LogUnavailable` where the reply does not come in time."""
+        """Sends one request and returns its reply. Raises `LogUnavailable` if the reply does not arrive in time."""
         if self._network.torn_down:
             raise LogUnavailable("the run is over")
         self._network.maybe_strike(self.process)
@@ -85,7 +85,7 @@ class SimLog:
         return await reply
 
     def tell(self, serve: Callable[[], None]) -> None:
-        """Sent, and not waited for."""
+        """Sends a message without waiting for a reply."""
         if self._network.forgets():
             return
         fate = self._network.fate(self._timeout)
@@ -95,7 +95,7 @@ class SimLog:
             self._loop.call_at(when, self._arrive, serve, never, None, context=self._broker.process.context)
 
     def _arrival(self, there: float, timeout: float) -> float:
-        """One connection keeps its order; only what was stuck in another, broken one comes later than what followed."""
+        """Returns the arrival time: a connection keeps its order, but a broken older one may deliver later."""
         when = self._loop.time() + there
         if there < timeout / 2:
             when = self._last_arrival = max(when, self._last_arrival + 1e-6)
@@ -249,7 +249,7 @@ class SimLog:
     # --- questions -------------------------------------------------------------------------------------------
 
     async def ask(self, subject: str, question: str, timeout_seconds: float) -> str | None:
-        """Who is dead is known to be so, who is frozen is silent."""
+        """Asks a worker. A dead worker leads to an immediate error, a frozen one to a timeout."""
         listener = self._broker.listeners.get(subject)
         try:
             if listener is None or not listener[0].alive:

@@ -1,9 +1,8 @@
-"""An event loop whose time is virtual and whose order a seed decides.
+"""An event loop with virtual time whose order a seed decides.
 
-The law of this file: what runs belongs to a process (`PROCESS`, carried by every handle's context). Within one
-process, handles run in the order that asyncio promises; which process goes next is the seed's choice. A
-process that is killed never runs again, not even its `finally`; one that is frozen runs on later, with all
-that has come in meanwhile. When nothing is ready, time jumps to the next timer.
+Each handle belongs to a process (`PROCESS`, in the handle's context). Within one process, handles run in asyncio's
+order; the seed chooses the next process. A killed process never runs again, not even its `finally`; a frozen one
+continues later, with everything that arrived meanwhile. When nothing is ready, time jumps to the next timer.
 """
 
 import asyncio
@@ -22,7 +21,7 @@ _TEAR_DOWN_STEPS_MAX = 20_000
 
 
 class Process:
-    """Something that lives and dies as one: all tasks and callbacks that began in it."""
+    """A unit that lives and dies as a whole: all tasks and callbacks that started in it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,18 +44,18 @@ PROCESS: contextvars.ContextVar[Process] = contextvars.ContextVar("simulated pro
 
 
 class _Ignored(list[str]):
-    """Of a run that is over."""
+    """A trace that drops its lines, for a run that has ended."""
 
     def append(self, _line: str) -> None:
         pass
 
 
 class Deadlock(Exception):
-    """Nothing is ready, and nothing will ever be."""
+    """No handle is ready and no timer is pending."""
 
 
 class SimFuture(asyncio.Future[Any]):
-    """Hashed by its number, so that sets of futures have the same order in each run."""
+    """A future that is hashed by its number, so that sets of futures have the same order in each run."""
 
     _number = 0
 
@@ -110,7 +109,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._queue(process)
 
     def tear_down(self) -> None:
-        """Everything runs again, also what was killed, so that each task comes to its end and nothing is left over."""
+        """Runs everything again, killed processes included, so that each task ends and none is left over."""
         self.failures = _Ignored()
         for task in sorted(self.tasks, key=hash):
             task.process.alive, task.process.frozen = True, False

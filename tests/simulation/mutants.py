@@ -1,4 +1,4 @@
-"""The services, broken on purpose: what the simulation must not let pass."""
+"""Intentionally broken variants of the services, which the simulation must detect."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,7 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def without_fencing(patch: pytest.MonkeyPatch) -> None:
-    """Tokens are published without the sequence that they expect."""
+    """Publishes tokens without their expected sequence."""
     real = Broker.publish
 
     def publish(self: Broker, by: Any, subject: str, data: bytes, expected: Sequence, *rest: Any) -> Sequence:
@@ -97,18 +97,18 @@ def takeover_without_the_question(patch: pytest.MonkeyPatch) -> None:
 
 
 def question_at_redeliveries_only(patch: pytest.MonkeyPatch) -> None:
-    """As it once was: a worker that slept over a first delivery took over from a living one."""
+    """Restores an old bug: a worker that slept through a first delivery took over from a living one."""
     real = Worker._somebody_has_it
 
-    async def asked(self: Worker, generation: Generation) -> bool:
+    async def somebody_has_it(self: Worker, generation: Generation) -> bool:
         first = self._running[generation.request.answer][1].delivered == 1
         return False if first else await real(self, generation)
 
-    patch.setattr(Worker, "_somebody_has_it", asked)
+    patch.setattr(Worker, "_somebody_has_it", somebody_has_it)
 
 
 def done_before_the_fact(patch: pytest.MonkeyPatch) -> None:
-    """The end on the answer's own subject is taken for the end."""
+    """Treats the end on the answer's subject as the fact of the end."""
     real = HotAnswer.add
 
     def add(self: HotAnswer, event: AnswerEvent, sequence: Sequence) -> bool:
@@ -122,9 +122,9 @@ def done_before_the_fact(patch: pytest.MonkeyPatch) -> None:
 
 
 def deleted_chat_brought_back(patch: pytest.MonkeyPatch) -> None:
-    """The writer takes the purge of its tokens for a loss, and restores them."""
+    """Treats the purge of a deleted chat's tokens as a lost tail, and restores them."""
 
-    async def appended(self: AnswerWriter, event: AnswerEvent) -> None:
+    async def append_event(self: AnswerWriter, event: AnswerEvent) -> None:
         while True:
             try:
                 sequence = await append_answer_event(
@@ -136,7 +136,7 @@ def deleted_chat_brought_back(patch: pytest.MonkeyPatch) -> None:
             self._record(event, sequence)
             return
 
-    patch.setattr(AnswerWriter, "append", appended)
+    patch.setattr(AnswerWriter, "append", append_event)
 
 
 MUTANTS: tuple[Break, ...] = (

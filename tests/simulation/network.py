@@ -1,5 +1,5 @@
-"""What the network does to a call, as the seed has it: late, lost on the way there, lost on the way back, or torn
-apart by the death of the caller in its very middle.
+"""The network's effect on a call, chosen by the seed: a delay, a lost request, a lost reply, or the death of the
+caller in the middle.
 """
 
 import random
@@ -11,21 +11,21 @@ from tests.simulation.loop import Process
 
 
 class Weather(Struct):
-    """Chances per call or delivery. All zero: calm."""
+    """Probabilities per call or delivery. All are zero in calm weather."""
 
     lost: float = 0.0
     ack_lost: float = 0.0
     late: float = 0.0
     delivery_lost: float = 0.0
     told_lost: float = 0.0
-    """Of what is sent and not waited for: heartbeats, and requests that are given back."""
+    """Probability of a loss for messages without a reply: heartbeats and naks."""
     slow: float = 0.0
     crash: float = 0.0
-    """Of the caller, before, while or after the call is served."""
+    """Probability of the caller's death before, during or after the call."""
 
 
 class Fate(Struct, frozen=True):
-    """`there` None: it never arrives. `back` None: its answer never does."""
+    """The delays of one call. `there` is None if the request is lost, `back` is None if the reply is lost."""
 
     there: float | None
     back: float | None
@@ -48,7 +48,7 @@ class Network:
         return 0.05 + chance() if chance() < self.weather.slow else 0.0002 + chance() * 0.003
 
     def delivery(self) -> float | None:
-        """Of a push consumer's message; None when it is dropped."""
+        """Returns the delay of a push consumer's message, or None if it is dropped."""
         if self.weather.delivery_lost and self._random.random() < self.weather.delivery_lost:
             return None
         return self.latency()

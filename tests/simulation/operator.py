@@ -1,4 +1,4 @@
-"""A person who looks at `/readyz`, and does what it says. Nobody else tells them that the log lost its tail."""
+"""A person who watches `/readyz` and does what it says. It is the only way to learn that the log lost its tail."""
 
 import asyncio
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _LONGEST_WAIT_SECONDS = 5.0
 
 
 async def look_after(machine: Machine, apis: list[SimApi]) -> None:
-    """For ever."""
+    """Watches and repairs until it is cancelled."""
     while True:
         await asyncio.sleep(machine.random.random() * _LONGEST_WAIT_SECONDS)
         if any("unspool rebuild" in reason for reason in _red(apis)) and not _is_held_up(machine):
@@ -34,12 +34,12 @@ def _red(apis: list[SimApi]) -> Iterable[str]:
 
 
 def _is_held_up(machine: Machine) -> bool:
-    """Its last transaction waits for one that is under way at the checkpoint, and needs both servers."""
+    """Returns True if its last transaction waits for another one at the checkpoint, which needs both servers."""
     return machine.postgres.checkpoint_lock is not None or machine.postgres.away or machine.broker.away
 
 
 def rebuilt(broker: Broker) -> Tables:
-    """The tables as `unspool rebuild` makes them from the log."""
+    """Returns the tables that `unspool rebuild` makes from the log."""
     tables, created = Tables(), broker.position(subjects.CHATS).created
     tables.execute("begin", (created, SCHEMA_VERSION))
     reached = 0
@@ -53,7 +53,7 @@ def rebuilt(broker: Broker) -> Tables:
 
 
 def doubt(postgres: Postgres, broker: Broker) -> str:
-    """Why the read model is not that of the log; empty if it may be."""
+    """Returns why the read model does not match the log; empty if it may match."""
     chats = broker.streams[subjects.CHATS]
     row: dict[str, Any] = postgres.tables.checkpoint or {"position": -1, "mark": ""}
     if row["position"] < max(chats.messages, default=0):

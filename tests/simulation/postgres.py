@@ -1,4 +1,4 @@
-"""As much of asyncpg as the projector and the reads use: a pool, its connections, transactions and locks."""
+"""The part of asyncpg that the projector and the reads use: a pool, connections, transactions and locks."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.05
 
 
 class Postgres:
-    """The server: what is committed, and who holds which lock."""
+    """The server: committed rows, and the holders of locks."""
 
     def __init__(self, loop: SimLoop, network: Network) -> None:
         self.loop = loop
@@ -33,13 +33,13 @@ class Postgres:
             self.checkpoint_lock = None
 
     def forget(self, process: Process) -> None:
-        """The sessions of a process that died end, and their transactions with them."""
+        """Ends the sessions and transactions of a dead process."""
         for holder in (self.advisory, self.checkpoint_lock):
             if holder is not None and holder.process is process:
                 self.release(holder)
 
     def cut_projector(self) -> None:
-        """The session that holds the projector's lock is gone; its owner may not have noticed."""
+        """Ends the session that holds the projector's lock; its owner may not have noticed."""
         if self.advisory is not None:
             self.advisory.broken = True
             self.release(self.advisory)
@@ -69,11 +69,11 @@ class SimConnection:
         self._buffer: list[tuple[str, tuple[Any, ...]]] | None = None
 
     def is_closed(self) -> bool:
-        """Never known: as when the other machine has gone without a word, which is the harder case."""
+        """Returns False always: an unnoticed loss of the other machine is the harder case."""
         return False
 
     async def trip(self) -> None:
-        """To the server and back; the process may die on the way."""
+        """Sends a request to the server and awaits the reply; the process may die in between."""
         network = self._postgres.network
         if network.torn_down or self._postgres.away or self.broken:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
@@ -85,7 +85,7 @@ class SimConnection:
 
     @contextlib.asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncIterator[None]:
-        """What is written is buffered, and committed as one. No statement here reads what its transaction wrote."""
+        """Buffers writes and commits them as one. No statement here reads what its own transaction wrote."""
         readonly = options.get("readonly", False)
         self._snapshot = self._postgres.tables.snapshot() if readonly else None
         self._buffer = []
@@ -118,7 +118,7 @@ class SimConnection:
         return "DONE"
 
     async def _advance(self, name: str, arguments: tuple[Any, ...]) -> str:
-        """The row's lock is held to the end of the transaction; who comes second sees what the first one wrote."""
+        """Holds the row's lock until the end of the transaction: a second writer sees the first one's write."""
         assert self._buffer is not None
         while self._postgres.checkpoint_lock not in {None, self}:
             await asyncio.sleep(_POLL_SECONDS)

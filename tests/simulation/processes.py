@@ -1,4 +1,4 @@
-"""The processes of a deployment: what `services/*/__main__.py` and `app.open_context` start, over simulated servers."""
+"""The processes of a deployment as `services/*/__main__.py` and `app.open_context` start them, on simulated servers."""
 
 import asyncio
 import random
@@ -22,7 +22,7 @@ from tests.simulation.trace import Trace
 
 
 class Machine:
-    """What all processes stand on."""
+    """The simulated servers that all processes share."""
 
     def __init__(
         self, random_: random.Random, loop: SimLoop, settings: Settings, moods: Moods, trace: Trace
@@ -38,7 +38,7 @@ class Machine:
         self.checker = Checker(self.broker, loop.failures.append, settings.attempts_max, trace)
 
     def failed(self, error: Exception) -> None:
-        """A part that is to run for ever has ended."""
+        """Records that a background part ended."""
         self.loop.failures.append(f"a part of a process failed: {error!r}")
 
     def log_of(self, process: Process) -> SimLog:
@@ -66,7 +66,7 @@ class SimWorker:
         loop.spawn(self.process, self._serve())
 
     async def _serve(self) -> None:
-        await _guarded(self._machine, self.worker.serve)
+        await _guard(self._machine, self.worker.serve)
         if not self._machine.network.torn_down:
             self._machine.loop.kill(self.process)  # the process exits; what it left running goes with it
 
@@ -79,12 +79,12 @@ class SimWorker:
 
 
 class SimApi:
-    """An API replica, with the projector in it."""
+    """An API replica that also runs the projector."""
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.process = Process(name)
         self.connections: dict[asyncio.Future[Any], None] = {}
-        """Of clients: they are cut when the process dies."""
+        """Connections of clients, which break when the process dies."""
         self._machine = machine
         pool = SimPool(machine.postgres, self.process)
         self.here = app._make_context(machine.settings, machine.log_of(self.process), pool)
@@ -99,17 +99,17 @@ class SimApi:
             orphans.run,
         )
         for part in (*parts, projector.run):
-            machine.loop.spawn(self.process, _guarded(machine, part))
+            machine.loop.spawn(self.process, _guard(machine, part))
 
     def serve(self, handle: Callable[[], Coroutine[Any, Any, Any]]) -> "asyncio.Future[Any]":
-        """One call of a client: its result, or `Reset` when the process dies under it."""
+        """Runs one call of a client. Returns its result, or raises `Reset` if the process dies meanwhile."""
         loop = self._machine.loop
         reply = loop.create_future()
         self.connections[reply] = None
-        loop.spawn(self.process, self._handled(handle, reply))
+        loop.spawn(self.process, self._handle(handle, reply))
         return reply
 
-    async def _handled(
+    async def _handle(
         self, handle: Callable[[], Coroutine[Any, Any, Any]], reply: "asyncio.Future[Any]"
     ) -> None:
         try:
@@ -128,10 +128,10 @@ class SimApi:
 
 
 class Reset(Exception):
-    """The connection is gone; whether the call was done is not known."""
+    """The connection broke; the result of the call is unknown."""
 
 
-async def _guarded(machine: Machine, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _guard(machine: Machine, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
     try:
         await part()
     except Exception as error:  # noqa: BLE001 - a part that is to run for ever has failed

@@ -1,6 +1,6 @@
-"""A provider whose every word follows from the model's name, and that breaks off as the seed has it.
+"""A provider whose text follows from the model's name, and that fails as the seed decides.
 
-A model's name is `<p or n><tokens>-<answer's local id>`: `p` can go on with a text that it is given, `n` cannot.
+A model's name is `<p or n><tokens>-<answer's local id>`: `p` can continue a given text, `n` cannot.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from shared.domain.events import Usage
 
 
 class Moods(Struct):
-    """Chances: per call, and for `interrupts` per token."""
+    """Probabilities per call, and for `interrupts` per token."""
 
     unavailable: float = 0.0
     refuses: float = 0.0

@@ -1,4 +1,4 @@
-"""Clients that read: cut anywhere, resuming anywhere, and sure of what they have."""
+"""Clients that read: cut anywhere, resumed anywhere, and checked at every event."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from tests.simulation.processes import SimApi
 
 
 class Shown:
-    """What one client shows. Each event is held against what the log said at some moment, and `done` against the fact."""
+    """The text that one client shows. Checks each event against the log at some moment, and `done` against the fact."""
 
     def __init__(self, answer: Answer, checker: Checker) -> None:
         self.answer = answer
@@ -90,7 +90,7 @@ class Connection:
         self._decoder = SseDecoder()
 
     def deliver(self, chunk: bytes) -> bool:
-        """False once the client is no longer there."""
+        """Delivers bytes. Returns False if the client has disconnected."""
         if self.cut:
             return False
         if self._left is not None:
@@ -102,7 +102,7 @@ class Connection:
 
 
 async def stream(api: SimApi, answer: AnswerId, owner: str, cursor: str | None, to: Connection) -> str:
-    """What the route does. Returns how it ended."""
+    """Streams an answer like the route does. Returns how it ended."""
     streams = api.here.streams
     opened = await streams.open(answer, owner, sse.parse_cursor(cursor) if cursor else None)
     if isinstance(opened, Nothing):
@@ -118,7 +118,7 @@ async def stream(api: SimApi, answer: AnswerId, owner: str, cursor: str | None, 
 
 
 async def read(shown: Shown, owner: str, random_: random.Random, pick: Any) -> None:
-    """Until `done`, or until the chat is gone."""
+    """Reads until `done`, or until the chat is deleted."""
     while shown.done is None:
         api: SimApi = pick()
         limit = random_.randrange(500) if random_.random() < 0.3 else None

@@ -1,4 +1,4 @@
-"""Runs by their seeds, and what is said when one breaks a promise."""
+"""Runs by seed, and the report when an invariant is violated."""
 
 import gc
 import hashlib
@@ -11,7 +11,7 @@ _RUNS_BETWEEN_COLLECTIONS = 20
 
 
 def run(seed: int) -> World:
-    """Raises `Violation`, with the end of the run's trace, and how to run it again."""
+    """Runs a seed. Raises `Violation` with the end of the trace and the command to repeat the run."""
     world = World(plan_of(seed))
     try:
         world.run()
@@ -28,12 +28,12 @@ def run(seed: int) -> World:
 
 
 def digest(seed: int) -> str:
-    """Of all that happened in a run."""
+    """Returns a hash of everything that happened in a run."""
     return hashlib.sha256("\n".join(run(seed).trace.lines).encode()).hexdigest()
 
 
 def caught(seeds: range) -> tuple[int, Violation] | None:
-    """The first seed that breaks a promise, and which."""
+    """Returns the first seed that violates an invariant, and the violation."""
     for seed in seeds:
         try:
             run(seed)

@@ -1,4 +1,4 @@
-"""Short plays on the simulated servers: processes as they are, and misfortunes one by one, as a test has them."""
+"""Scenes on the simulated servers: real services, with faults one by one as a test defines them."""
 
 import asyncio
 import random
@@ -23,7 +23,7 @@ _PATIENCE_SECONDS = 60.0
 
 
 class Stage:
-    """Servers in calm weather. What breaks a promise of the checker's ends the play."""
+    """Servers in calm weather. A violation of the checker's invariants ends the scene."""
 
     def __init__(self, loop: SimLoop) -> None:
         settings = Settings(titles=False, projector_retry_seconds=1.0)
@@ -43,7 +43,7 @@ class Stage:
         self._changed.set()
 
     def append(self, *facts: Fact) -> None:
-        """As an API does whose commands were all right."""
+        """Appends facts like an API after valid commands."""
         for fact in facts:
             scope = subjects.facts(fact.chat)
             newest = self.broker.streams[subjects.CHATS].last(scope)
@@ -52,7 +52,7 @@ class Stage:
             self.broker.publish(self._client, subject, encode(fact), expected, scope, fact.id)
 
     def ask(self, number: int = 1, tokens: int = 5, question: int = 1) -> AnswerId:
-        """A new chat with one question."""
+        """Posts a message in a new chat."""
         chat = subjects.ChatId(examples.local(number))
         local = examples.local(number * 100 + question)
         message, answer = subjects.message_id(chat, local), subjects.answer_id(chat, local)
@@ -63,17 +63,17 @@ class Stage:
         return answer
 
     async def until(self, holds: Callable[[], object]) -> None:
-        """Looked at whenever something is stored."""
+        """Waits for a condition, which is checked whenever a message is stored."""
         async with asyncio.timeout(_PATIENCE_SECONDS):
             while not holds():
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def ended(self, answer: AnswerId) -> None:
+    async def wait_for_end(self, answer: AnswerId) -> None:
         await self.until(lambda: self.checker.answer(answer).fact)
 
     async def read(self, api: SimApi, shown: Shown, bytes_max: int | None = None) -> object:
-        """One connection: how it ended, or with what it was refused."""
+        """Reads over one connection. Returns how it ended or the error that rejected it."""
         connection = Connection(shown, bytes_max)
         reply = api.serve(lambda: stream(api, shown.answer.id, examples.OWNER, shown.cursor, connection))
         return await asyncio.wait_for(reply, _PATIENCE_SECONDS)
@@ -82,7 +82,7 @@ class Stage:
         return Shown(self.checker.answer(answer), self.checker)
 
     def lose(self, *streams: str) -> None:
-        """A power cut of the broker's machine, which takes all that there is; the others live."""
+        """Simulates a power failure of the broker's machine that loses whole streams; the processes stay alive."""
         self.broker.go_away()
         for name in streams:
             self.broker.streams[name].lose_since(EPOCH)

@@ -1,4 +1,4 @@
-"""A stream as JetStream keeps it: messages by sequence, looked up by subject."""
+"""A stream as JetStream stores it: messages by sequence, found by subject."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -25,7 +25,7 @@ class Stream:
         self._by_chat: dict[str, list[Recorded]] = {}
 
     def on(self, pattern: str) -> list[Recorded]:
-        """What is stored on a subject or wildcard, in order."""
+        """Returns the messages of a subject or wildcard, in order."""
         chat = pattern.split(".")[1]
         held: Iterable[Recorded] = self.messages.values() if chat == "*" else self._by_chat.get(chat, ())
         return [one for one in held if matches(pattern, one.subject)]
@@ -49,7 +49,7 @@ class Stream:
             self._by_chat[one.subject.split(".")[1]].remove(one)
 
     def lose_since(self, time: datetime) -> None:
-        """The newest are gone, and their sequences will be used again."""
+        """Deletes the newest messages; their sequences are used again."""
         lost = [one for one in self.messages.values() if one.time >= time]
         self.remove(lost)
         if lost:

@@ -1,7 +1,7 @@
-"""The read model's tables in memory, and the statements of `queries.sql` that the projector and the states need.
+"""The read model's tables in memory, with the statements of `queries.sql` that the projector and the states use.
 
-What the SQL itself does is held against Postgres by `tests/integration/test_projection.py`; here it is only
-what each statement means, so that the real projector and the real reads can run on it.
+`tests/integration/test_projection.py` tests the SQL itself against Postgres. These are only the meanings of the
+statements, so that the real projector and the real reads can run on them.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Tables:
         return [row | {"owner": self.chats[row["chat"]]["owner"]} for row in old[:most]]
 
     def snapshot(self) -> "Tables":
-        """Rows hold nothing that changes in place."""
+        """Copies the tables. Rows contain no mutable values."""
         found = Tables()
         found.checkpoint = self.checkpoint
         found.chats = {id_: row.copy() for id_, row in self.chats.items()}

@@ -1,4 +1,4 @@
-"""What the simulation has found, each as a scene of its own: the seeds that found them have moved on."""
+"""Bugs that the simulation has found, each as a scene: their seeds now produce other runs."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_done_comes_also_on_a_replica_that_started_after_the_end() -> None:
         SimWorker(stage.machine, "worker")
         first = SimApi(stage.machine, "first")
         answer = stage.ask()
-        await stage.ended(answer)
+        await stage.wait_for_end(answer)
         await first.here.reads.reached(subjects.Sequence(3))
         later = SimApi(stage.machine, "later")
         await stage.caught_up(later)
@@ -121,7 +121,7 @@ def test_what_the_log_lost_is_not_acknowledged_for_another_request_may_have_its_
         other = stage.ask(
             2, tokens=12
         )  # at the same sequence; the checker sees an acknowledgement before its end
-        await stage.ended(other)
+        await stage.wait_for_end(other)
 
     play(scene)
 
@@ -134,7 +134,7 @@ def test_an_end_does_not_follow_another_question_that_has_the_lost_ones_sequence
         await stage.until(lambda: lost.state.attempt)
         stage.lose(subjects.CHATS, subjects.TOKENS)
         other = stage.ask(tokens=12, question=2)  # the checker sees an end that nobody asked for
-        await stage.ended(other)
+        await stage.wait_for_end(other)
 
     play(scene)
 
@@ -153,7 +153,7 @@ def test_a_worker_does_not_go_on_after_anothers_event_that_has_its_lost_ones_seq
         await stage.until(lambda: answer.state.attempt)
         before = len(stage.machine.trace.lines)
         stage.machine.loop.thaw(first.process)
-        await stage.ended(answer.id)
+        await stage.wait_for_end(answer.id)
         assert not [line for line in stage.machine.trace.lines[before:] if "first        stores" in line]
 
     play(scene)

@@ -1,4 +1,4 @@
-"""A simulation that finds nothing proves nothing: each of these broken variants must be caught."""
+"""Every broken variant of the services must be caught: this tests the simulation itself."""
 
 import pytest
 

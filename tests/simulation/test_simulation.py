@@ -1,8 +1,8 @@
-"""The services against a log, a network, a database and clients that a seed makes as bad as it likes.
+"""The services with a log, a network, a database and clients that fail as a seed decides.
 
-`UNSPOOL_SIMULATION_RUNS=5000` for more runs, `UNSPOOL_SIMULATION_FROM` for the first seed; a failure names its seed,
-and `UNSPOOL_SIMULATION_SEED=n` runs that one again, step by step the same, with its trace. In every
-fifth run the broker loses what it had acknowledged in its last moments.
+`UNSPOOL_SIMULATION_RUNS=5000` sets the number of runs, `UNSPOOL_SIMULATION_FROM` the first seed. A failure names its
+seed; `UNSPOOL_SIMULATION_SEED=n` repeats that run step by step with its trace. In every fifth run the broker loses
+messages that it acknowledged shortly before.
 """
 
 import os

@@ -1,14 +1,14 @@
-"""What happened in a run, step by step, and what must never happen."""
+"""The trace of a run, and violations of its invariants."""
 
 from collections.abc import Callable
 
 
 class Violation(AssertionError):
-    """A promise was broken: the run ends here."""
+    """An invariant is violated; the run ends."""
 
 
 class Trace:
-    """Lines with their virtual time. The same seed gives the same lines."""
+    """Lines with their virtual time. The same seed produces the same lines."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.lines: list[str] = []

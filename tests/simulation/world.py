@@ -1,4 +1,4 @@
-"""One run: a deployment, its clients and its misfortunes, all from one seed."""
+"""One run: a deployment, its clients and its faults, all from one seed."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ _RUNS_PER_POWER_CUT = 5
 
 
 class Plan(Struct, kw_only=True):
-    """What a run is to be like."""
+    """The parameters of a run."""
 
     seed: int
     weather: Weather
@@ -40,7 +40,7 @@ class Plan(Struct, kw_only=True):
     chats: int
     patience: float
     power_cut: bool = False
-    """Whether the broker may lose what it had acknowledged."""
+    """True if the broker may lose acknowledged messages."""
 
 
 def plan_of(seed: int) -> Plan:
@@ -108,13 +108,13 @@ class World:
         return any(one.process is process and one.holds(answer) for one in self.workers)
 
     def pick_api(self) -> SimApi:
-        """A load balancer that knows nothing yet of the latest death."""
+        """Picks a replica like a load balancer that does not know the latest death yet."""
         return self.random.choice(self.apis)
 
     # --- misfortunes -------------------------------------------------------------------------------------
 
     def strike(self, process: Process) -> None:
-        """Kills or freezes it, wherever it just is."""
+        """Kills or freezes a process at its current step."""
         if self._strikes_left <= 0 or not process.runs or process is self.loop.world:
             return
         self._strikes_left -= 1
@@ -130,7 +130,7 @@ class World:
         self._later(self.random.random() * 3, self._replace, process)
 
     def _replace(self, process: Process) -> None:
-        """What a supervisor does."""
+        """Starts a new process in place of a dead one, like a supervisor."""
         if self.machine.network.torn_down:
             return
         for number, worker in enumerate(self.workers):
@@ -271,7 +271,7 @@ class World:
         return doubt(self.machine.postgres, self.machine.broker)
 
     def run(self) -> None:
-        """Raises `Violation`."""
+        """Runs to the end. Raises `Violation`."""
         with _deterministic(self):
             try:
                 self.loop.run_until_complete(self.loop.spawn(self.loop.world, self._run()))
@@ -282,7 +282,7 @@ class World:
 
 @contextlib.contextmanager
 def _deterministic(world: World) -> Iterator[None]:
-    """Without garbage collection in mid-run, and with everything that services log in the run's trace."""
+    """Disables garbage collection during the run, and writes the services' logs to the run's trace."""
     before = structlog.get_config()
 
     def keep(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Answers of the demo from outside: what they will say, readers that go from replica to replica, and their log."""
+"""Answers of the demo: their expected text, readers that change replicas, and their events in the log."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from shared.domain.events import AnswerEvent, decode_answer_event
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.system import System
 
 QUESTION = "What outlives a process?"
@@ -23,19 +23,19 @@ END_SECONDS = 90.0
 
 
 def text_of(model: str, question: str = QUESTION) -> str:
-    """`model` with its provider's name."""
+    """Returns the expected text of an answer. `model` includes the provider's name."""
     prompt = Prompt(model=model.partition("/")[2], messages=(PromptMessage("user", question),))
     return "".join(demo.tokens(prompt))
 
 
-async def asked(system: System, model: str, number: int = 0) -> str:
-    """The answer of a question in a chat of its own."""
+async def ask_new_chat(system: System, model: str, number: int = 0) -> str:
+    """Asks a question in a new chat and returns the answer's id."""
     async with system.client(number) as client:
-        return (await client.asked(model, content=QUESTION))["answer"]
+        return (await client.ask_new_chat(model, content=QUESTION))["answer"]
 
 
 class Follower(Reader):
-    """A reader that goes on, on the next replica, until its end; it knows its longest pause."""
+    """A reader that resumes on the next replica until the answer ends; it records its longest pause."""
 
     def __init__(self, answer: str) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Follower(Reader):
             async for line in response.aiter_lines():
                 self.line(line)
 
-    async def reached(self, index: int) -> None:
+    async def wait_for_index(self, index: int) -> None:
         async with asyncio.timeout(END_SECONDS):
             while self.last_index < index and self.done is None:
                 await self._progress.wait()
@@ -84,7 +84,7 @@ class Follower(Reader):
 
 
 class NotNow(Exception):
-    """503 and the like: another try may succeed."""
+    """The server is temporarily unavailable (503): a retry may succeed."""
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""Requests that are wrong, each in one way, and what each is to get. Data; `test_bad_input.py` sends them."""
+"""Requests with one error each, and the expected response. Data only; `test_bad_input.py` sends them."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ LONG = "x" * 60_000
 
 
 class Bad(Struct, frozen=True, kw_only=True):
-    """`$chat`, `$answer`, `$message` and `$other` (an answer of another chat) stand for what the test has made."""
+    """One bad request. `$chat`, `$answer`, `$message` and `$other` (an answer of another chat) are replaced."""
 
     name: str
     path: str
@@ -30,7 +30,7 @@ class Bad(Struct, frozen=True, kw_only=True):
 
 
 def field(path: str, name: str, value: Any, *, where: str = "", type_: str = "invalid") -> Bad:
-    """A body in which one field is wrong. `where` the error is found, if not at the field itself."""
+    """Returns a request whose body has one wrong field. `where`: the reported field, if it is another."""
     right: dict[str, Any] = {"content": "x"} if path == MESSAGES else {}
     body = json.dumps(right | {name: value}).encode()  # json.dumps escapes surrogates, as a client could
     label = f"{path} {name}={json.dumps(value)[:40]}"
@@ -43,7 +43,7 @@ def fields(paths: list[str], name: str, *values: Any, type_: str = "invalid") ->
 
 
 def raw(name: str, body: bytes, status: int = 400, type_: str = "bad-json", **more: Any) -> Bad:
-    """A body that cannot be read, or is none."""
+    """Returns a request whose body cannot be parsed."""
     return Bad(
         name=f"body {name}", path=MESSAGES, body=body, status=status, type=type_, **{"headers": JSON} | more
     )

@@ -1,4 +1,4 @@
-"""Unspool as containers, for tests: a compose project of its own, on a free port, gone with its volumes at the end."""
+"""Unspool as containers for tests: a separate compose project on a free port, removed with its volumes at the end."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from infra.deploy import init
-from tests.support.reading import Reader
+from tests.support.reader import Reader
 from tests.support.system import ROOT, free_port
 
 INFRA = ROOT / "infra"
@@ -37,7 +37,7 @@ def skip_without_engine() -> None:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """Of the compose command. Where there is no BuildKit, the Dockerfile needs none."""
+    """Returns the environment of the compose command. Without BuildKit it uses the classic builder."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT}
     buildx = subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False)
     if buildx.returncode:
@@ -52,7 +52,7 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 class Containers:
-    """One compose project. `await containers("ps")` is `docker compose ps`."""
+    """One compose project. `await containers("ps")` runs `docker compose ps`. It removes the project at its end."""
 
     def __init__(self, directory: Path, *files: str) -> None:
         self.port = free_port()
@@ -94,7 +94,7 @@ class Containers:
         return self.secret("UNSPOOL_API_KEY")
 
     async def __call__(self, *arguments: str, check: bool = True) -> str:
-        """What it prints on either stream. Nice: the rest of the tests run beside it."""
+        """Runs a compose command with low priority and returns its output of both streams."""
         process = await asyncio.create_subprocess_exec(
             *("nice", *self._compose, *arguments),
             env=self._environ,
@@ -113,7 +113,7 @@ class Containers:
         await self("up", "--detach", "--wait", "--no-recreate", *wanted)
 
     async def states(self) -> list[dict[str, Any]]:
-        """Of all containers, also those that have stopped."""
+        """Returns the states of all containers, stopped ones included."""
         lines = (await self("ps", "--all", "--format", "json")).splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
@@ -129,15 +129,15 @@ class Containers:
             yield http
 
     async def ask(self, http: httpx.AsyncClient, model: str, content: str) -> str:
-        """The answer of a question in a chat of its own; asked again, with the same key, until it is in the log."""
+        """Asks a question in a new chat, retries with the same key until it is stored, and returns the answer's id."""
         chat = str(uuid4())
-        await _posted(http, "/v1/chats", {"id": chat})
-        accepted = await _posted(http, f"/v1/chats/{chat}/messages", {"content": content, "model": model})
+        await _post(http, "/v1/chats", {"id": chat})
+        accepted = await _post(http, f"/v1/chats/{chat}/messages", {"content": content, "model": model})
         return str(accepted["answer"])
 
 
 async def follow(http: httpx.AsyncClient, answer: str, reader: Reader | None = None) -> Reader:
-    """To the end, as a client does: what breaks off is gone on with, wherever the proxy then leads."""
+    """Reads an answer to its end like a client: resumes after a break, on the replica that the proxy chooses."""
     reader = reader or Reader()
     async with asyncio.timeout(END_SECONDS):
         while reader.done is None:
@@ -148,7 +148,7 @@ async def follow(http: httpx.AsyncClient, answer: str, reader: Reader | None = N
     return reader
 
 
-async def reached(readers: Iterable[Reader], index: int) -> None:
+async def wait_for_index(readers: Iterable[Reader], index: int) -> None:
     async with asyncio.timeout(END_SECONDS):
         while any(reader.last_index < index for reader in readers):
             await asyncio.sleep(0.05)
@@ -165,7 +165,7 @@ async def _connection(http: httpx.AsyncClient, answer: str, reader: Reader) -> N
             reader.line(line)
 
 
-async def _posted(http: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:
+async def _post(http: httpx.AsyncClient, path: str, body: dict[str, str]) -> dict[str, Any]:
     headers = {"idempotency-key": str(uuid4())}
     async with asyncio.timeout(END_SECONDS):
         while True:

@@ -1,4 +1,4 @@
-"""What schemathesis is told of the system that it tests: loaded by `schemathesis run`, not by pytest."""
+"""Hooks for schemathesis about the tested system: loaded by `schemathesis run`, not by pytest."""
 
 from typing import Any
 from uuid import uuid4
@@ -15,7 +15,7 @@ REAL = {"chat": examples.CHAT, "answer": examples.ANSWER}
 def map_path_parameters(
     context: schemathesis.HookContext, path_parameters: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Half of the ids that are none become those of what is there; and that is not deleted."""
+    """Replaces half of the malformed ids by existing ones, but never deletes the example chat."""
     if path_parameters is None:
         return None
     found = {name: _id(name, str(value)) for name, value in path_parameters.items()}

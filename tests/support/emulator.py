@@ -1,4 +1,4 @@
-"""What a person sees on a terminal to which these characters were written. As much of a VT100 as our commands use."""
+"""A terminal emulator: computes the visible text from written characters. It supports the VT100 codes that we use."""
 
 import re
 
@@ -8,7 +8,7 @@ _PIECE = re.compile(r"\x1b\[(?P<numbers>[0-9;?]*)(?P<code>[@-~])|\x1b[78=>]|(?P<
 
 
 class Emulator:
-    """Without a bottom: nothing scrolls away."""
+    """A terminal with a fixed width and unlimited height, so that no text scrolls away."""
 
     def __init__(self, columns: int) -> None:
         self._columns = columns
@@ -27,7 +27,7 @@ class Emulator:
 
     @property
     def lines(self) -> list[str]:
-        """As they would be copied: a line that was too long for the terminal is one."""
+        """Returns the lines as copied from a terminal: a wrapped line is one line."""
         lines: list[str] = []
         for number, cells in enumerate(self._rows):
             text = "".join(cells)

@@ -1,4 +1,4 @@
-"""Named examples of events and states, so that a test says only what it is about."""
+"""Named examples of events and states, so that tests specify only the values that matter."""
 
 from typing import TypeVar
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""Histories of chats as they can really be: made by deciding random commands, so that every one of them is possible."""
+"""Random histories of chats that are possible: each is produced by deciding random commands."""
 
 from collections.abc import Sequence as Items
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ _STEPS = st.tuples(st.integers(0, 2), st.integers(0, 11), st.integers(0, 5), _TE
 
 
 class History:
-    """Facts of a few chats, interleaved, with the sequences and times of a log."""
+    """The facts of a few chats, interleaved, with the sequences and times of a log."""
 
     def __init__(self) -> None:
         self.facts: list[tuple[Fact, Sequence]] = []

@@ -1,4 +1,4 @@
-"""Three NATS nodes on this machine, as one cluster: each a process that a test may kill or pause."""
+"""A cluster of three NATS nodes on this machine, each a process that a test may kill or pause."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ authorization {{ user: unspool, password: "{password}" }}
 
 
 class Node:
-    """One server of the cluster (`infra.local.servers.Server`). It is ready when it is in agreement with the others."""
+    """One node as an `infra.local.servers.Server`. It is ready when it agrees with the other nodes."""
 
     def __init__(self, name: str, directory: Path, password: str, routes: list[int], number: int) -> None:
         self.name = name
@@ -69,16 +69,16 @@ class Node:
         )
 
     async def before_start(self) -> None:
-        """Nothing: a node that was killed mends its store by itself."""
+        """Does nothing: NATS recovers its store by itself."""
 
     async def is_ready(self) -> bool:
         try:
-            await self.asked("healthz")
+            await self.fetch("healthz")
         except httpx.HTTPError:
             return False
         return True
 
-    async def asked(self, path: str, **params: str) -> dict[str, Any]:
+    async def fetch(self, path: str, **params: str) -> dict[str, Any]:
         async with httpx.AsyncClient(timeout=1.0, trust_env=False) as http:
             url = f"http://127.0.0.1:{self._monitoring}/{path}"
             response = (await http.get(url, params=params)).raise_for_status()
@@ -87,7 +87,7 @@ class Node:
 
 
 class NatsCluster:
-    """Use as `async with NatsCluster(directory)`."""
+    """Three nodes. `async with NatsCluster(directory)` starts and stops them."""
 
     def __init__(self, directory: Path) -> None:
         password = "p" + secrets.token_hex(8)  # not a number
@@ -100,7 +100,7 @@ class NatsCluster:
         return ",".join(node.url for node in self._nodes)
 
     async def leader(self, stream: str, other_than: str = "") -> str:
-        """The node that leads a stream, when all that answer agree on one, and on another than that."""
+        """Returns the leader of a stream when all responding nodes agree on one that is not `other_than`."""
         async with asyncio.timeout(AGREED_SECONDS):
             while len(leaders := await self._leaders(stream)) != 1 or leaders & {"", other_than}:
                 await asyncio.sleep(POLL_SECONDS)
@@ -110,7 +110,7 @@ class NatsCluster:
         found: set[str] = set()
         for node in self._nodes:
             try:
-                told = await node.asked("jsz", accounts="true", streams="true")
+                told = await node.fetch("jsz", accounts="true", streams="true")
             except httpx.HTTPError:  # it is dead, or hangs
                 continue
             streams = [one for account in told["account_details"] for one in account.get("stream_detail", [])]

@@ -1,14 +1,14 @@
-"""What a `ScriptedProvider` is to say.
+"""Scripts of a `ScriptedProvider`.
 
-An answer is a tuple of steps, which run one after the other until the client goes away:
+A script is a tuple of steps, which run in order until the client disconnects:
 
-    b"..."          these bytes go out, in a chunk of their own
-    Raw(b"...")     these bytes go out as they are, beside the framing
-    asyncio.Event   nothing more until the test sets it
-    0.02            so many seconds of silence
-    Step.STALL      silence until the client goes away
-    Step.CUT        the connection is reset
-    Step.HANG_UP    the connection is closed in good order, at once
+    b"..."          sends these bytes in one chunk
+    Raw(b"...")     sends these bytes without chunk framing
+    asyncio.Event   waits until the test sets it
+    0.02            pauses for this many seconds
+    Step.STALL      sends nothing until the client disconnects
+    Step.CUT        resets the connection
+    Step.HANG_UP    closes the connection cleanly, at once
 """
 
 import asyncio
@@ -41,7 +41,7 @@ def head(code: int = 200, headers: Mapping[str, str] | None = None) -> Raw:
 def stream(
     *steps: bytes | Raw | asyncio.Event | float | Step, content_type: str = "text/event-stream"
 ) -> Script:
-    """A 200 in chunks, ended in good order unless its last step says otherwise."""
+    """Returns a chunked response with status 200 that ends cleanly, unless its last step differs."""
     headers = {"content-type": content_type, "transfer-encoding": "chunked"}
     return (head(200, headers), *steps, Raw(b"0\r\n\r\n"))
 
@@ -55,7 +55,7 @@ def document(found: object, code: int = 200, headers: Mapping[str, str] | None =
 def status(
     code: int, message: str = "scripted", headers: Mapping[str, str] | None = None, **error: object
 ) -> Script:
-    """A refusal in OpenAI's form."""
+    """Returns an error response in OpenAI's format."""
     return document({"error": {"message": message, **error}}, code, headers)
 
 
@@ -65,7 +65,7 @@ def event(found: object, name: str = "") -> bytes:
 
 
 def openai_events(*texts: str, finish_reason: str | None = "stop", done: bool = True) -> list[bytes]:
-    """As OpenAI streams: role, texts, finish reason, usage, end marker; each as the bytes of one event."""
+    """Returns the events of an OpenAI stream as bytes: role, texts, finish reason, usage, end marker."""
 
     def chunk(delta: Mapping[str, str], reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
@@ -80,12 +80,12 @@ def openai_events(*texts: str, finish_reason: str | None = "stop", done: bool = 
 
 
 def openai(*texts: str, pace_seconds: float = 0.0, finish_reason: str | None = "stop") -> Script:
-    """A whole good answer; with a pace, a silence before each event."""
+    """Returns a complete OpenAI response; `pace` adds a pause before each event."""
     return stream(*_paced(openai_events(*texts, finish_reason=finish_reason), pace_seconds))
 
 
 def anthropic_events(*texts: str, stop_reason: str = "end_turn") -> list[bytes]:
-    """As Anthropic streams, with a ping on the way."""
+    """Returns the events of an Anthropic stream as bytes, with a ping in between."""
     message = {
         "type": "message",
         "role": "assistant",

@@ -1,11 +1,11 @@
-"""A provider that says exactly what a test scripts, byte by byte: also what no HTTP server should.
+"""A provider that sends exactly the bytes of a script, also invalid HTTP.
 
     async with ScriptedProvider() as provider:
         provider.script(status(429, headers={"retry-after": "2"}), openai("Hel", "lo"))
-        ...  # speak to provider.base_url
+        ...  # connect to provider.base_url
         assert provider.requests[0].json["stream"] is True
 
-What a test waits for is a signal: `wait_requests`, `exchange.gone`, `wait_closed`. No step needs a sleep.
+Tests wait on signals: `wait_requests`, `exchange.gone`, `wait_closed`. No step needs a sleep.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class Request(Struct, frozen=True, kw_only=True):
 
 
 class Exchange:
-    """One request and what became of its answer."""
+    """One request and the state of its response."""
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -48,7 +48,7 @@ class Exchange:
 
 
 class ScriptedProvider:
-    """Answers each POST with the next script, or with what `respond` says when there is none left."""
+    """Answers each POST with the next script, or with the result of `respond` if there is none left."""
 
     def __init__(
         self, respond: Callable[[Request], Script] | None = None, *, tls: ssl.SSLContext | None = None
@@ -56,7 +56,7 @@ class ScriptedProvider:
         self.respond = respond or (lambda _: openai("Hello", " there", "."))
         self.models = ["scripted"]
         self.documents: dict[str, object] = {}
-        """What a GET of other paths gives, as JSON."""
+        """The JSON response to a GET of other paths."""
         self._tls = tls
         self.exchanges: list[Exchange] = []
         self.opened = 0
@@ -85,7 +85,7 @@ class ScriptedProvider:
 
     @property
     def connections(self) -> int:
-        """Open now."""
+        """The number of open connections."""
         return self.opened - self.closed
 
     def script(self, *scripts: Script) -> None:
@@ -110,12 +110,12 @@ class ScriptedProvider:
         await self.stop()
 
     async def wait_requests(self, number: int) -> Exchange:
-        """The exchange that is the `number`th, once it has come."""
+        """Waits for the POST with this number and returns its exchange."""
         await self._until(lambda: len(self.exchanges) >= number)
         return self.exchanges[number - 1]
 
     async def wait_closed(self, number: int | None = None) -> None:
-        """Until so many connections are over; by default, all that there were."""
+        """Waits until this many connections are closed; by default all that were opened."""
         await self._until(lambda: self.closed >= (self.opened if number is None else number))
 
     def _document(self, path: str) -> Script:
@@ -156,7 +156,7 @@ class ScriptedProvider:
     async def _exchange(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bytes:
-        """The first byte of the next request on the same connection, or nothing if it is over."""
+        """Handles one request. Returns the first byte of the next one, or b'' if the connection is closed."""
         exchange = Exchange(request)
         if request.method == "POST":
             self.exchanges.append(exchange)
@@ -198,7 +198,7 @@ async def _request(first: bytes, reader: asyncio.StreamReader, connection: int) 
 
 
 async def _play(script: Script, writer: asyncio.StreamWriter) -> bool:
-    """Whether the connection can be used again."""
+    """Runs the steps. Returns True if the connection can be reused."""
     for step in script:
         match step:
             case bytes():

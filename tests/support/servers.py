@@ -1,4 +1,4 @@
-"""Real NATS and Postgres for tests, on free ports and data of their own; they can be killed and started again."""
+"""Real NATS and Postgres for tests, on free ports with their own data; tests can kill and restart them."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ __all__ = [
 
 @asynccontextmanager
 async def new_database(postgres: PostgresProcess) -> AsyncIterator[str]:
-    """The URL of a new, empty database, dropped in the end."""
+    """Yields the URL of a new, empty database, and drops it at the end."""
     name = f"test_{uuid4().hex}"
     connection = await asyncpg.connect(postgres.url)
     try:

@@ -1,4 +1,4 @@
-"""Answer streams as a server would send them, made from a few numbers: for tests of what reads them. Pure."""
+"""Answer streams as a server would send them, generated from a few numbers, for tests of clients. Pure."""
 
 import json
 from typing import Any
@@ -8,16 +8,16 @@ from msgspec import Struct
 
 
 class Sent(Struct, frozen=True):
-    """One event on the wire. `after`: the cursor of the last token at or before it."""
+    """One event on the wire. `after`: the cursor of the last token up to this event."""
 
     data: bytes
     after: str | None
     text: str
-    """What the answer says when this event has been applied."""
+    """The answer's text after this event."""
 
 
 def frame(event: str, data: Any, id_: str = "") -> bytes:
-    """Raw characters, not escapes: what our own server is kind enough to escape is not owed."""
+    """Returns a frame with raw characters: clients must not depend on the escapes that our server sends."""
     head = f"id: {id_}\n" if id_ else ""
     return f"{head}event: {event}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
 
@@ -51,7 +51,7 @@ RETRY_AT_ONCE = b"retry: 1\n\n"
 class Attempt(Struct, frozen=True):
     texts: list[str]
     anew: bool
-    """Whether it begins with a reset, or goes on with the text that there is."""
+    """True if the attempt begins with a reset instead of continuing the text."""
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=5) | st.sampled_from(
@@ -63,7 +63,7 @@ ATTEMPTS = st.lists(
 
 
 def answer(attempts: list[Attempt]) -> list[Sent]:
-    """An answer that was made in these attempts, to its end."""
+    """Returns all events of an answer with these attempts, up to its end."""
     sent: list[Sent] = []
     cursor: str | None = None
     text, index = "", 0
@@ -86,7 +86,7 @@ def answer(attempts: list[Attempt]) -> list[Sent]:
 
 
 def resumed(sent: list[Sent], cursor: str | None) -> bytes:
-    """What a server sends to a client with this cursor: what comes after that very token."""
+    """Returns the events that a server sends to a client with this cursor: those after its token."""
     places = [place for place, one in enumerate(sent) if one.after == cursor and one.data.startswith(b"id: ")]
     start = places[0] + 1 if places and cursor else 0
     return RETRY_AT_ONCE + b"".join(one.data for one in sent[start:])

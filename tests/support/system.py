@@ -1,4 +1,4 @@
-"""Unspool as real processes, for tests: APIs and generators against given servers, each to be killed by its test."""
+"""Unspool as real processes for tests: APIs and generators on given servers, which tests can kill."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ DONE_SECONDS = 60.0
 
 
 class System(Fleet):
-    """A fleet, and clients of it."""
+    """A fleet with clients."""
 
     @contextlib.asynccontextmanager
     async def client(self, number: int = 0, **options: Any) -> AsyncIterator["Client"]:
@@ -24,7 +24,7 @@ class System(Fleet):
 
 
 class Client:
-    """The calls that most tests make, checked for their status."""
+    """The calls that most tests make. Each asserts the status of its response."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self.http = http
@@ -40,8 +40,8 @@ class Client:
         accepted: dict[str, str] = response.json()
         return accepted
 
-    async def asked(self, model: str = "demo/20x5ms", **body: Any) -> dict[str, str]:
-        """A new chat with one question."""
+    async def ask_new_chat(self, model: str = "demo/20x5ms", **body: Any) -> dict[str, str]:
+        """Asks a question in a new chat and returns the body of the 202."""
         return await self.ask(await self.chat(), model=model, **body)
 
     async def answer(self, answer: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Client:
         return found
 
     async def lines(self, answer: str, cursor: str | None = None) -> AsyncIterator[str]:
-        """The stream's lines, as they come. Ends when the server closes; raises `httpx.TransportError` when it breaks off."""
+        """Yields the stream's lines. Ends when the server closes; raises `httpx.TransportError` if it breaks off."""
         headers = {"last-event-id": cursor} if cursor else {}
         async with self.http.stream("GET", f"/v1/answers/{answer}/stream", headers=headers) as response:
             assert response.status_code == 200, response.status_code

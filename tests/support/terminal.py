@@ -1,4 +1,4 @@
-"""A terminal for a command under test: a pseudo terminal, what was written to it, and keys."""
+"""A terminal for a tested command: a pseudo terminal, its output, and keys."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 ROWS, COLUMNS = 40, 100
 SECONDS = 30.0
 PROMPT = "\x1b[?2004h"
-"""What the line editor writes when it begins to listen."""
+"""The output of the line editor when it is ready for input."""
 CTRL_C, CTRL_D, ENTER, ESCAPE = "\x03", "\x04", "\r", "\x1b"
 
 
@@ -37,7 +37,7 @@ def command(*arguments: str) -> list[str]:
 
 
 class Terminal:
-    """`async with Terminal("chat", ...)`. It is killed at the end, if it has not ended by itself."""
+    """`async with Terminal("chat", ...)` runs a command. It kills the process at the end if it still runs."""
 
     def __init__(self, *arguments: str, variables: Mapping[str, str] | None = None) -> None:
         self._command = command(*arguments)
@@ -86,14 +86,14 @@ class Terminal:
 
     @property
     def seen(self) -> Emulator:
-        """What a person sees."""
+        """Returns the visible text."""
         return Emulator(COLUMNS).write(self.written)
 
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
     async def until(self, *texts: str) -> str:
-        """What was written since the last time, up to and with the first of these texts."""
+        """Waits for one of these texts. Returns the output since the last call, up to and including it."""
         async with asyncio.timeout(SECONDS):
             while True:
                 ends = [at + len(text) for text in texts if (at := self.written.find(text, self._at)) >= 0]
@@ -104,20 +104,20 @@ class Terminal:
                 await self._news.wait()
 
     async def status(self) -> int:
-        """Its exit status, when it has ended."""
+        """Waits for the end and returns the exit status."""
         assert self._process is not None
         async with asyncio.timeout(SECONDS):
             return await self._process.wait()
 
 
 def _own_terminal() -> None:
-    """In the child: Ctrl-C at this terminal is a signal to it, and to it alone."""
+    """Makes the pseudo terminal the child's controlling terminal, so that Ctrl-C reaches the child only."""
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 async def ask(system: System, content: str, model: str) -> tuple[str, Done, str]:
-    """A chat of one question: its id, and how its answer ended and what it says."""
+    """Asks one question in a new chat. Returns the chat's id, the status and the text of the answer."""
     async with Client(system.urls) as client:
         chat = await client.create_chat()
         transcript = Transcript()
@@ -130,7 +130,7 @@ async def ask(system: System, content: str, model: str) -> tuple[str, Done, str]
 async def run(
     *arguments: str, typed: str = "", variables: Mapping[str, str] | None = None
 ) -> tuple[int, str, str]:
-    """A command with pipes for all: its status, its output, its errors."""
+    """Runs a command with pipes. Returns its exit status, output and errors."""
     process = await asyncio.create_subprocess_exec(
         *command(*arguments),
         stdin=asyncio.subprocess.PIPE,

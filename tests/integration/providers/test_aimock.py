@@ -52,7 +52,7 @@ async def aimock(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
     if shutil.which("npx") is None:
         pytest.skip("npx is not installed")
     directory = tmp_path_factory.mktemp("aimock")
-    process = await _started(directory)
+    process = await _start(directory)
     try:
         yield await _address(process, directory)
     finally:
@@ -62,7 +62,7 @@ async def aimock(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]
         await process.communicate()
 
 
-async def _started(directory: Path) -> asyncio.subprocess.Process:
+async def _start(directory: Path) -> asyncio.subprocess.Process:
     (directory / "fixtures.json").write_text(json.dumps({"fixtures": FIXTURES}))
     config = {"llm": {"fixtures": str(directory / "fixtures.json"), "logLevel": "silent"}}
     (directory / "config.json").write_text(json.dumps(config))
@@ -115,7 +115,7 @@ class Heard:
         self.error: ProviderError | None = None
 
 
-async def asked(registry: Registry, name: str, question: str) -> Heard:
+async def ask(registry: Registry, name: str, question: str) -> Heard:
     provider, model = registry.find(name)
     heard = Heard()
     try:
@@ -142,35 +142,35 @@ async def asked(registry: Registry, name: str, question: str) -> Heard:
 
 @KINDS
 async def test_an_answer_comes_whole_with_its_reasoning_and_its_usage(registry: Registry, model: str) -> None:
-    heard = await asked(registry, model, "greet")
+    heard = await ask(registry, model, "greet")
     assert (heard.text, heard.reasoning, heard.finish_reason) == (GREETING, "They greet me.", "stop")
     assert heard.output_tokens > 0 or model.startswith("anthropic/")  # there it counts nothing itself
 
 
 @KINDS
 async def test_tool_calls_come_whole_and_in_order(registry: Registry, model: str) -> None:
-    heard = await asked(registry, model, "call")
+    heard = await ask(registry, model, "call")
     assert heard.calls == {0: ["a", "f", '{"x":1}'], 1: ["b", "g", "{}"]}
     assert heard.finish_reason == "tool_calls"
 
 
 @KINDS
 async def test_a_limit_says_how_long_to_wait(registry: Registry, model: str) -> None:
-    found = (await asked(registry, model, "limited")).error
+    found = (await ask(registry, model, "limited")).error
     assert isinstance(found, ProviderUnavailable)
     assert (found.detail, found.retry_after_seconds, found.status) == ("no luck", 7, 429)
 
 
 @KINDS
 async def test_a_refusal_is_told(registry: Registry, model: str) -> None:
-    found = (await asked(registry, model, "refused")).error
+    found = (await ask(registry, model, "refused")).error
     assert isinstance(found, ProviderRefused)
     assert (found.detail, found.status) == ("no luck", 400)
 
 
 @KINDS
 async def test_a_stream_that_is_cut_was_interrupted(registry: Registry, model: str) -> None:
-    heard = await asked(registry, model, "cut")
+    heard = await ask(registry, model, "cut")
     assert "one two three four five".startswith(heard.text)
     assert isinstance(heard.error, ProviderInterrupted)
 
@@ -183,7 +183,7 @@ async def test_a_stream_that_is_cut_was_interrupted(registry: Registry, model: s
 async def test_chaos_is_told_for_what_it_is(
     registry: Registry, model: str, question: str, kind: type[ProviderError]
 ) -> None:
-    heard = await asked(registry, model, question)
+    heard = await ask(registry, model, question)
     assert heard.text == ""
     assert isinstance(heard.error, kind)
 

@@ -31,7 +31,7 @@ async def registry() -> AsyncIterator[Registry]:
         yield found
 
 
-async def asked(registry: Registry, name: str, prefill: str = "") -> tuple[str, Finished]:
+async def ask(registry: Registry, name: str, prefill: str = "") -> tuple[str, Finished]:
     model = next(one.models[0] for one in await registry.list_catalogues() if one.provider == name)
     provider, model = registry.find(f"{name}/{model}")
     assert provider.can_continue(model)
@@ -49,7 +49,7 @@ async def asked(registry: Registry, name: str, prefill: str = "") -> tuple[str, 
 
 @NAMES
 async def test_an_answer_is_streamed_to_its_limit(registry: Registry, name: str) -> None:
-    text, finished = await asked(registry, name)
+    text, finished = await ask(registry, name)
     assert text
     assert finished.finish_reason in {"length", "stop"}
     assert 0 < finished.usage.output_tokens <= 12
@@ -58,7 +58,7 @@ async def test_an_answer_is_streamed_to_its_limit(registry: Registry, name: str)
 
 @NAMES
 async def test_a_text_that_broke_off_is_gone_on_with_and_not_repeated(registry: Registry, name: str) -> None:
-    text, _ = await asked(registry, name, COUNT)
+    text, _ = await ask(registry, name, COUNT)
     assert text
     assert not text.startswith((COUNT.strip(), " "))
     assert "  " not in COUNT + text

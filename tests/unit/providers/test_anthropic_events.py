@@ -8,7 +8,7 @@ import pytest
 from services.generator.providers import Finished, Prompt, PromptMessage, anthropic_events
 from shared.domain.errors import ProviderError, ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.domain.events import ToolCallFragment, Usage
-from tests.support.interpreting import Heard, heard
+from tests.support.provider_replies import Heard, heard
 from tests.support.provider_scripts import anthropic_events as events_of
 from tests.support.provider_scripts import event
 

@@ -103,9 +103,9 @@ async def test_a_pace_is_kept_on_the_whole() -> None:
     """A pause is what is left until the token is due: so pauses add up, when none of them takes any time."""
     pauses: list[float] = []
 
-    async def noted(seconds: float) -> None:
+    async def note(seconds: float) -> None:
         pauses.append(seconds)
 
-    async with aclosing(Demo("demo", pause=noted).stream(asked(model="5x10000ms"))) as deltas:
+    async with aclosing(Demo("demo", pause=note).stream(asked(model="5x10000ms"))) as deltas:
         assert len([delta async for delta in deltas]) == 6
     assert [round(pause) for pause in pauses] == [10, 20, 30, 40, 50]

@@ -8,7 +8,7 @@ import pytest
 from services.generator.providers import Finished
 from shared.domain.errors import ProviderInterrupted, ProviderRefused, ProviderUnavailable
 from shared.domain.events import ToolCallFragment, Usage
-from tests.support.interpreting import Heard, heard
+from tests.support.provider_replies import Heard, heard
 from tests.support.provider_scripts import event, openai_events
 
 DONE = event("[DONE]")

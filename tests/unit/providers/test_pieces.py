@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.interpreting import Api, heard
+from tests.support.provider_replies import Api, heard
 from tests.support.provider_scripts import anthropic_events, event, openai_events
 
 TEXTS = ("Žlu", "ť ", "\u2028", "猫", "\x85 \U0001f408", '"\\\n')

@@ -48,7 +48,7 @@ class Played:
         pass
 
 
-async def played(provider: Played, random: float = 0.5) -> tuple[list[Delta | Finished], list[float]]:
+async def play(provider: Played, random: float = 0.5) -> tuple[list[Delta | Finished], list[float]]:
     waits: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -59,11 +59,11 @@ async def played(provider: Played, random: float = 0.5) -> tuple[list[Delta | Fi
 
 
 async def test_a_good_answer_is_passed_on() -> None:
-    assert await played(Played([TextDelta("a"), DONE])) == ([TextDelta("a"), DONE], [])
+    assert await play(Played([TextDelta("a"), DONE])) == ([TextDelta("a"), DONE], [])
 
 
 async def test_waits_double_and_the_answer_comes_in_the_end() -> None:
-    said, waits = await played(Played([AWAY], [AWAY], [AWAY], [DONE]))
+    said, waits = await play(Played([AWAY], [AWAY], [AWAY], [DONE]))
     assert said == [DONE]
     assert waits == [0.5, 1.0, 2.0]
 
@@ -71,7 +71,7 @@ async def test_waits_double_and_the_answer_comes_in_the_end() -> None:
 async def test_after_the_last_try_the_error_is_told() -> None:
     provider = Played([AWAY], [AWAY], [AWAY], [AWAY], [DONE])
     with pytest.raises(ProviderUnavailable):
-        await played(provider)
+        await play(provider)
     assert provider.takes == [[DONE]]
 
 
@@ -79,14 +79,14 @@ async def test_after_the_last_try_the_error_is_told() -> None:
 async def test_other_errors_are_told_at_once(error: ProviderError) -> None:
     provider = Played([error], [DONE])
     with pytest.raises(type(error)):
-        await played(provider)
+        await play(provider)
     assert provider.takes == [[DONE]]
 
 
 async def test_what_has_begun_is_never_begun_again() -> None:
     provider = Played([TextDelta("a"), AWAY], [DONE])
     with pytest.raises(ProviderUnavailable):
-        await played(provider)
+        await play(provider)
     assert provider.takes == [[DONE]]
 
 

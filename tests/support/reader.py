@@ -1,4 +1,4 @@
-"""A reader of answer streams that keeps to the contract and to nothing else: what tests hold the server against."""
+"""A reader of answer streams that follows the contract only, for assertions about the server."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from tests.support.system import Client
 
 
 class Reader:
-    """Text, cursor and indexes, as a client has them. Asserts that no index is missing and none comes twice."""
+    """The text, cursor and indexes of one client. Asserts that no index is missing or repeated."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -57,7 +57,10 @@ class Reader:
     async def read(
         self, client: Client, answer: str, until: Callable[["Reader"], bool] | None = None
     ) -> "Reader":
-        """Reads from where it is, until `until` says so, or to the end; a stream that breaks off leaves it where it is."""
+        """Reads from its cursor until `until` returns True or the stream ends.
+
+        After a broken stream it can be called again.
+        """
         lines = client.lines(answer, self.cursor)
         self._fields = {}
         with contextlib.suppress(httpx.TransportError):

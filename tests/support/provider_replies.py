@@ -1,4 +1,4 @@
-"""What a provider's bytes mean, without a socket: for tests of the interpretation alone."""
+"""Decodes the bytes of a provider without a socket, for tests of the decoders."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -24,7 +24,7 @@ Api = Literal["openai", "anthropic"]
 
 
 class Heard(Struct, frozen=True):
-    """Deltas, and then either of the two."""
+    """The deltas of a reply, and its end or its error."""
 
     deltas: tuple[Delta, ...]
     finished: Finished | None = None
@@ -41,7 +41,7 @@ class Heard(Struct, frozen=True):
 
     @property
     def tool_calls(self) -> tuple[ToolCallFragment, ...]:
-        """Whole, by their index."""
+        """Returns the joined tool calls by their index."""
         calls: dict[int, ToolCallFragment] = {}
         for delta in self.deltas:
             if isinstance(delta, ToolCallDelta):
@@ -57,7 +57,7 @@ class Heard(Struct, frozen=True):
 
 
 def heard(api: Api, chunks: Iterable[bytes], prefill: str = "") -> Heard:
-    """All chunks, and then the end of the stream."""
+    """Decodes all chunks and the end of the stream."""
     decoder = _incoming(api, prefill)
     deltas: list[Delta] = []
     try:

@@ -1,4 +1,4 @@
-"""Metrics as a scraper sees them."""
+"""Metrics as a scraper reads them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ SCRAPES_SECONDS = 60.0
 
 
 class Scrape:
-    """The samples of one scrape, to be asked for by name and labels."""
+    """The samples of one scrape, looked up by name and labels."""
 
     def __init__(self, text: str) -> None:
         self._samples = [
@@ -35,7 +35,7 @@ class Scrape:
         )
 
     def sum(self, name: str, **labels: str) -> float:
-        """Of all series that have these labels. Fails if there is none."""
+        """Returns the sum over all series with these labels. Fails if there is none."""
         found = list(self.values(name, **labels))
         assert found, f"no series {name} {labels}"
         return sum(found)
@@ -48,7 +48,7 @@ class Scrape:
 
 
 class Prometheus:
-    """A running one, to be asked."""
+    """A running Prometheus, for queries."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -65,7 +65,7 @@ class Prometheus:
         return [one for one in found if one["value"][1] != "NaN"]
 
     async def until(self, text: str) -> None:
-        """Until it has data."""
+        """Waits until the query has data."""
         async with asyncio.timeout(SCRAPES_SECONDS):
             while not await self._answers(text):
                 await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A real HTTP server that does to each request what its test has written down: cut, refuse, be silent, lie."""
+"""A real HTTP server with a script: per request it responds, rejects, cuts the connection, or stays silent."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ Act = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Misbehaving:
-    """Each request gets the next act. Asserts at its end that all were played, and no more was asked for."""
+    """Plays one act per request. At its end it asserts that all acts were played and that no request was left over."""
 
     def __init__(self, *acts: Act) -> None:
         self._acts = list(acts)
@@ -101,19 +101,19 @@ def _chunk(data: bytes) -> bytes:
 
 
 def stream(*frames: bytes, ends: bool = False, kind: bytes = SSE) -> Act:
-    """These frames; then the body ends as if all were well, or breaks off."""
+    """Returns an act that sends these frames, then ends the body cleanly or breaks off."""
 
     async def act(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(
             HEAD % kind + b"".join(_chunk(frame) for frame in frames) + (_chunk(b"") if ends else b"")
         )
-        await _sent(writer)
+        await _drain_and_close(writer)
 
     return act
 
 
 def then_silent(*frames: bytes) -> Act:
-    """These frames, and not a byte more, until the client has had enough."""
+    """Returns an act that sends these frames, then nothing until the client disconnects."""
 
     async def act(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % SSE + b"".join(_chunk(frame) for frame in frames))
@@ -128,13 +128,13 @@ def respond(status: int, body: Any = None, **headers: str) -> Act:
         fields = {"content-length": str(len(content)), "connection": "close"} | headers
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
         writer.write(f"HTTP/1.1 {status} Said\r\n{lines}\r\n".encode() + content)
-        await _sent(writer)
+        await _drain_and_close(writer)
 
     return act
 
 
 def hang_up() -> Act:
-    """The request was read, perhaps obeyed; but nobody will hear of it."""
+    """Returns an act that reads the request and closes the connection without a response."""
 
     async def act(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
@@ -142,8 +142,8 @@ def hang_up() -> Act:
     return act
 
 
-async def _sent(writer: asyncio.StreamWriter) -> None:
-    """Closed in order: an abort could overtake what was written."""
+async def _drain_and_close(writer: asyncio.StreamWriter) -> None:
+    """Flushes the written bytes and closes the connection cleanly: an abort could overtake them."""
     await writer.drain()
     writer.close()
     with contextlib.suppress(ConnectionError):
