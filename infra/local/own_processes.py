@@ -13,6 +13,7 @@ import httpx
 from infra.local.data_directory import DataDirectory
 from infra.local.processes import Program
 from shared.domain.errors import ConfigurationError
+from shared.hosts import host_to_call
 from shared.settings import Settings
 
 CHECKOUT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ class ApiClient:
     """Checks one API process over HTTP. The caller closes it."""
 
     def __init__(self, settings: Settings, port: int) -> None:
-        self.url = f"http://{_host_to_call(settings.host)}:{port}"
+        self.url = f"http://{host_to_call(settings.host)}:{port}"
         headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         # Do not use a proxy of the environment for this machine.
         self._client = httpx.AsyncClient(
@@ -102,9 +103,3 @@ def check_port(host: str, port: int) -> None:
         raise ConfigurationError(
             f"cannot listen on {host}:{port}: {why}; choose another port with --port"
         ) from error
-
-
-def _host_to_call(host: str) -> str:
-    if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host

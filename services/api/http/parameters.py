@@ -2,11 +2,13 @@
 validate the values themselves, because their error messages are more precise than a pattern.
 """
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Path, Query
 
 from services.api.http.openapi import examples
+from services.api.http.problems import Refused
 
 _FACTS_CURSOR: dict[str, Any] = {"pattern": "^c[0-9]{1,18}$"}
 _FEED_CURSOR: dict[str, Any] = {"pattern": "^(c[0-9]{1,18})?$"}
@@ -55,3 +57,15 @@ LastAnswerEvent = Annotated[
     str | None, Header(alias="Last-Event-ID", description=_LAST_EVENT, json_schema_extra=_ANSWER_CURSOR)
 ]
 AfterAnswerEvent = Annotated[str | None, Query(description=_NO_HEADER, json_schema_extra=_ANSWER_CURSOR)]
+
+C = TypeVar("C")
+
+
+def parse_last_event(text: str | None, parse: Callable[[str], C | None], *, example: str) -> C | None:
+    """Returns the position in a stream, or None for no text. Raises `Refused` (400) for a malformed one."""
+    if not text:
+        return None
+    cursor = parse(text)
+    if cursor is None:
+        raise Refused("bad-cursor", f"Send the id of an event of this stream, such as {example}.")
+    return cursor

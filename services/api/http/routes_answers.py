@@ -18,8 +18,8 @@ from services.api.http.parameters import (
     AnswerInPath,
     IdempotencyKey,
     LastAnswerEvent,
+    parse_last_event,
 )
-from services.api.http.problems import Refused
 from services.api.http.routes_chats import (
     check_sizes,
     choose_local_id,
@@ -29,7 +29,6 @@ from services.api.http.routes_chats import (
     respond_accepted,
 )
 from services.api.streaming import sse
-from services.api.streaming.sse import Cursor
 from services.api.streaming.streams import Nothing
 from shared.domain import subjects
 from shared.domain.errors import NotFound
@@ -89,7 +88,7 @@ async def stream_answer(
 
     Responds `204` if the client already has the last event. If the connection closes without `done`, connect again.
     """
-    cursor = parse_cursor(last_event_id or after)
+    cursor = parse_last_event(last_event_id or after, sse.parse_cursor, example="1.57")
     id_ = parse_answer_id(answer)
     opened = await context.streams.open(id_, owner, cursor)
     if isinstance(opened, Nothing):
@@ -145,13 +144,3 @@ async def cancel(answer: AnswerInPath, context: InjectedContext, owner: Owner) -
     state = await context.commands.execute(command)
     ended = state.answers[id_].ended is not None
     return JSONResponse(await read_answer_document(context, id_, owner), 200 if ended else 202)
-
-
-def parse_cursor(text: str | None) -> Cursor | None:
-    """Returns the position in the answer's stream, or None for no text. Raises `Refused` (400) for a malformed one."""
-    if not text:
-        return None
-    cursor = sse.parse_cursor(text)
-    if cursor is None:
-        raise Refused("bad-cursor", "Send the id of an event of this stream, such as 1.57.")
-    return cursor

@@ -113,8 +113,7 @@ async def create_chat(
     )
     known = (await context.states.get(chat)).created
     state = await context.commands.execute(command)
-    stored = await context.log.at(subjects.CHATS, state.created)
-    document = documents.chat_of_state(state, stored.time if stored else None)
+    document = await _describe_chat(context, state)
     return JSONResponse(document, 200 if known else 201, headers={"location": f"/v1/chats/{chat}"})
 
 
@@ -233,8 +232,13 @@ async def change_chat(
         metadata=body.metadata if body.metadata is not None else UNSET,
     )
     state = await context.commands.execute(command)
-    stored = await context.log.at(subjects.CHATS, state.created)
-    return JSONResponse(documents.chat_of_state(state, stored.time if stored else None))
+    return JSONResponse(await _describe_chat(context, state))
+
+
+async def _describe_chat(context: Context, state: ChatState) -> documents.Document:
+    """Returns the chat's document after a command; the log has the time at which the chat was created."""
+    created = await context.log.at(subjects.CHATS, state.created)
+    return documents.chat_of_state(state, created.time if created else None)
 
 
 @router.delete(

@@ -9,8 +9,7 @@ from services.api import metrics
 from services.api.http.dependencies import Context, InjectedContext, Owner
 from services.api.http.event_stream import EventStream
 from services.api.http.openapi import responses
-from services.api.http.parameters import AfterFeedEvent, LastFeedEvent
-from services.api.http.problems import Refused
+from services.api.http.parameters import AfterFeedEvent, LastFeedEvent, parse_last_event
 from services.api.http.routes_chats import parse_chat_id
 from services.api.streaming import sse
 from services.api.streaming.streams import StreamBroken
@@ -41,7 +40,7 @@ async def events(
     `reload` means that the cursor is too old: load the list again, then continue with this stream.
     The stream has no end: when the connection closes, connect again.
     """
-    cursor = _parse_cursor(last_event_id or after)
+    cursor = parse_last_event(last_event_id or after, sse.parse_facts_cursor, example="c57")
     only = None
     if chat is not None:
         only = parse_chat_id(chat)
@@ -49,15 +48,6 @@ async def events(
         check_exists(state if state.exists else await context.states.fresh(only), owner)
     first = sse.preamble(context.settings.client_retry_milliseconds)
     return EventStream(first, _watch(context, owner, only, cursor))
-
-
-def _parse_cursor(text: str | None) -> Sequence | None:
-    if not text:
-        return None
-    cursor = sse.parse_facts_cursor(text)
-    if cursor is None:
-        raise Refused("bad-cursor", "Send the id of an event of this feed, such as c57.")
-    return cursor
 
 
 async def _watch(

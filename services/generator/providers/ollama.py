@@ -9,14 +9,13 @@ import msgspec
 from services.generator.providers.openai import OpenAI
 from services.generator.providers.upstream import Key, Upstream, with_version
 from shared.domain.errors import ConfigurationError, ProviderError
+from shared.hosts import host_to_call
 from shared.settings import ProviderSettings, Settings
 
 PORT = 11434
 PROBE_SECONDS = 1.0
 """Timeout of the probe at the start, which happens only if no provider is configured."""
 
-_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-"""Addresses to listen on, and the address to call for each."""
 _SCHEME_PORTS = {"http": 80, "https": 443}
 
 
@@ -46,10 +45,9 @@ def host_url(ollama_host: str) -> str:
         port = parts.port
     except ValueError as error:
         raise ConfigurationError(f"OLLAMA_HOST {ollama_host!r} is not a valid address: {error}") from error
-    host = _ANY_ADDRESS.get(parts.hostname or "", parts.hostname)
     # Only a URL implies the default port of its scheme.
     port = port or (_SCHEME_PORTS.get(scheme, PORT) if separator else PORT)
-    whole = f"{scheme or 'http'}://{f'[{host}]' if ':' in str(host) else host}:{port}"
+    whole = f"{scheme or 'http'}://{host_to_call(parts.hostname or '')}:{port}"
     return f"{whole}/{path.strip('/')}".rstrip("/")
 
 
