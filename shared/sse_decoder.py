@@ -9,8 +9,7 @@ arrive, and takes a byte order mark for part of the first field.
 
 import re
 from collections.abc import Iterator
-
-from msgspec import Struct
+from typing import NamedTuple
 
 EVENT_MAX_BYTES = 16 * 1024 * 1024
 """More than a snapshot of the longest answer. Without a limit, a stream without line ends would fill the memory."""
@@ -23,7 +22,7 @@ class EventTooLong(ValueError):
     """An event exceeds the decoder's limit: its sender is not the server that was expected."""
 
 
-class Frame(Struct, frozen=True):
+class Frame(NamedTuple):
     """One event of a stream. `id` is None where the event has none of its own."""
 
     event: str

@@ -48,7 +48,7 @@ class OwnProcesses:
         python = (sys.executable, "-P", "-X", f"unspool={self._data.path}", "-m", "infra.cli")
         config = ("--config", str(self._config.absolute())) if self._config else ()
         file_name = f"{kind.lower()}-{number}"
-        own = {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
+        own = {"PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'shared/client'}", "PYTHONUNBUFFERED": "1"}
         return Program(
             name=f"{kind} {number}",
             argv=(*python, *config, *command),

@@ -2,8 +2,7 @@
 
 from typing import assert_never
 
-from infra.terminal.screen import Screen
-from shared.client import (
+from unspool_client import (
     Connection,
     Done,
     Interrupted,
@@ -14,6 +13,8 @@ from shared.client import (
     Token,
     Transcript,
 )
+
+from infra.terminal.screen import Screen
 
 RECONNECTING = "reconnecting…"
 BEGUN_ANEW = "[restarted]"

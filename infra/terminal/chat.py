@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
+from unspool_client import Client, ClientError, Patience, Unauthorized, Unreachable
 
+from infra.terminal.client_errors import translate_client_errors
 from infra.terminal.commands import Commands
 from infra.terminal.conversation import WAITING, Abandoned, Conversation
 from infra.terminal.interrupts import Interrupts
 from infra.terminal.lines import PipeInput, TerminalInput
 from infra.terminal.screen import Screen
-from shared.client import Client, ClientError, Patience, Unauthorized, Unreachable
 
 FIRST_CONTACT_SECONDS = 5.0
 TYPED_CALL_SECONDS = 300.0
@@ -31,12 +32,13 @@ class Options:
 
 
 def main(options: Options) -> int:
-    """Runs the conversation and returns the exit status. Raises `ConfigurationError` or `ClientError` at its start."""
+    """Runs the conversation and returns the exit status. Raises `ConfigurationError` or `UnspoolError` at its start."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # the terminal's encoding may lack characters
     try:
-        return asyncio.run(_converse(options))
+        with translate_client_errors():
+            return asyncio.run(_converse(options))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
 from rich.table import Table
+from unspool_client import Chat, Client
 
 from infra.terminal.conversation import Conversation
 from infra.terminal.lines import Input
 from infra.terminal.printable import printable
 from infra.terminal.screen import PROMPT, Screen
-from shared.client import Chat, Client
 
 LISTED_MAX = 20
 HELP = (

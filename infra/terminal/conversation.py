@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
+from unspool_client import Chat, Client, ClientError, Done, Message
+
 from infra.terminal.answer_view import AnswerView
 from infra.terminal.interrupts import Interrupts
 from infra.terminal.lines import hide_typing
 from infra.terminal.screen import Screen
-from shared.client import Chat, Client, ClientError, Done, Message
 
 T = TypeVar("T")
 WAITING = "waiting for the server…"

@@ -70,6 +70,7 @@ def test_the_python_of_the_readme_prints_an_answer(up: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program.replace("127.0.0.1:8000", f"127.0.0.1:{up}")],
         cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "shared/client")},
         capture_output=True,
         text=True,
         timeout=UP_SECONDS,

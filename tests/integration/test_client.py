@@ -8,8 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-
-from shared.client import (
+from unspool_client import (
     Client,
     Connected,
     Connection,
@@ -27,6 +26,7 @@ from shared.client import (
     Unauthorized,
     Unreachable,
 )
+
 from tests.support import streams
 from tests.support.misbehaving_server import (
     ANSWER,

@@ -1,9 +1,17 @@
 """The client's calls against servers that misbehave: asked again under the same id, or refused with the reason."""
 
 import pytest
+from unspool_client import (
+    Client,
+    ConfigurationError,
+    Conflict,
+    ContractBroken,
+    Missing,
+    Patience,
+    Refused,
+    Unreachable,
+)
 
-from shared.client import Client, Conflict, ContractBroken, Missing, Patience, Refused, Unreachable
-from shared.domain.errors import ConfigurationError
 from tests.support.misbehaving_server import ANSWER, SOON, Misbehaving, client_of, hang_up, respond
 
 ACCEPTED = {"message": "m", "answer": "a", "stream": "/v1/answers/a/stream", "cursor": "c2"}

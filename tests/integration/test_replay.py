@@ -8,11 +8,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from unspool_client import Client
 
 from infra.inspect.chat_log import ChatLog
 from infra.inspect.entries import Entry
 from infra.inspect.replay_lines import EXPIRED
-from shared.client import Client
 from shared.domain import subjects
 from shared.domain.events import AnswerCompleted, GenerationEnded, TokenEmitted, encode, name_of
 from shared.domain.subjects import ChatId, Sequence

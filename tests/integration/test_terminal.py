@@ -5,9 +5,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from unspool_client import Client
 
 from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING
-from shared.client import Client
 from tests.support.servers import NatsProcess
 from tests.support.system import System
 from tests.support.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, ask, run

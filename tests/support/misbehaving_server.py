@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from msgspec import Struct
-
-from shared.client import Client, Patience
+from unspool_client import Client, Patience
 
 ANSWER = "00000000-0000-4000-8000-000000000001_a00000000-0000-4000-8000-000000000002"
 SOON = Patience(first_wait_seconds=0.001, longest_wait_seconds=0.002, retry_after_max_seconds=0.003)

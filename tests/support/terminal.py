@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from shared.client import Client, Done, Transcript
+from unspool_client import Client, Done, Transcript
+
 from tests.support.emulator import Emulator
 from tests.support.system import System
 
@@ -28,7 +29,11 @@ CTRL_C, CTRL_D, ENTER, ESCAPE = "\x03", "\x04", "\r", "\x1b"
 def environ(**variables: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNSPOOL_")}
     # Nothing here answers when asked where the cursor is.
-    terminal = {"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", "PYTHONPATH": str(ROOT)}
+    terminal = {
+        "TERM": "xterm-256color",
+        "PROMPT_TOOLKIT_NO_CPR": "1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'shared/client'}",
+    }
     return inherited | terminal | variables
 
 

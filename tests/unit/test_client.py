@@ -1,14 +1,9 @@
 """The client's pure parts: decoding, the position, the transcript. Any split of the bytes, any cut, any repeat."""
 
-import ast
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from shared.client import (
+from unspool_client import (
     Chat,
     Done,
     Message,
@@ -20,15 +15,13 @@ from shared.client import (
     Token,
     Transcript,
 )
-from shared.client.errors import Conflict, Missing, ProblemDocument, Refused, Unauthorized, refusal
-from shared.client.events import Breach, ToolCallFragment, decode
-from shared.client.patience import Backoff
-from shared.client.position import Position
-from shared.sse_decoder import EVENT_MAX_BYTES, EventTooLong, Frame, SseDecoder
-from tests.support import streams
+from unspool_client.errors import Conflict, Missing, ProblemDocument, Refused, Unauthorized, refusal
+from unspool_client.events import Breach, ToolCallFragment, decode
+from unspool_client.patience import Backoff
+from unspool_client.position import Position
+from unspool_client.sse_decoder import EVENT_MAX_BYTES, EventTooLong, Frame, SseDecoder
 
-CLIENT = Path(__file__).parents[2] / "shared" / "client"
-SHARED_FILES = {"shared.retry_after", "shared.sse_decoder"}
+from tests.support import streams
 
 
 class Reader:
@@ -249,33 +242,6 @@ def test_reasoning_is_kept_apart() -> None:
     assert (transcript.model, transcript.reasoning, transcript.text) == ("a/model", "hm", "yes")
     transcript.apply(Snapshot(1, 2, text="yes", reasoning="hm, "))
     assert (transcript.reasoning, transcript.text) == ("hm, ", "yes")
-
-
-# --- what it stands on ---------------------------------------------------------------------------------------
-
-
-def test_it_could_live_in_a_package_of_its_own() -> None:
-    """It knows nothing of Unspool but its errors."""
-    allowed = {"httpx", "msgspec", "shared.client", "shared.domain"} | SHARED_FILES
-    imported = {
-        name
-        for path in [
-            *CLIENT.glob("*.py"),
-            *(CLIENT.parent / f"{name.partition('.')[2]}.py" for name in SHARED_FILES),
-        ]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        for name in _modules(node)
-    }
-    assert {name for name in imported if name.partition(".")[0] not in sys.stdlib_module_names} == allowed
-
-
-def _modules(node: ast.AST) -> list[str]:
-    match node:
-        case ast.Import(names):
-            return [alias.name for alias in names]
-        case ast.ImportFrom(str(module)):
-            return [".".join(module.split(".")[:2])]
-    return []
 
 
 # --- documents, refusals, patience ---------------------------------------------------------------------------

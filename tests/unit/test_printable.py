@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
 from rich.console import Console
+from unspool_client import Done, Problem, Token
 
 from infra.inspect.entries import Entry, entry
 from infra.inspect.replay_json import JsonLines
@@ -18,7 +19,6 @@ from infra.inspect.stored_event import describe
 from infra.terminal.answer_view import AnswerView
 from infra.terminal.printable import escape_json, printable
 from infra.terminal.screen import Screen
-from shared.client import Done, Problem, Token
 from shared.domain import subjects
 from shared.domain.events import Fact, TextPart, TokenEmitted, ToolCallFragment, encode, name_of
 from shared.domain.subjects import Sequence

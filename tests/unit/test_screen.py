@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
+from unspool_client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
 
 from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING, AnswerView
 from infra.terminal.screen import Screen
-from shared.client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
 from tests.support.emulator import Emulator
 
 COLUMNS = 30

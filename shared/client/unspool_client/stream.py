@@ -6,28 +6,33 @@ interruption, after which the next server is asked for what comes after the last
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
-from msgspec import Struct
 
-from shared.client.errors import ContractBroken, Unreachable
-from shared.client.events import Breach, Done, StreamEvent, decode
-from shared.client.patience import Backoff
-from shared.client.position import Position
-from shared.client.servers import TRY_AGAIN, Servers, reason, refused
-from shared.retry_after import retry_after_seconds
-from shared.sse_decoder import EventTooLong, SseDecoder
+from unspool_client.errors import ContractBroken, Unreachable
+from unspool_client.events import Breach, Done, StreamEvent, decode
+from unspool_client.patience import Backoff
+from unspool_client.position import Position
+from unspool_client.retry_after import retry_after_seconds
+from unspool_client.servers import TRY_AGAIN, Servers, reason, refused
+from unspool_client.sse_decoder import EventTooLong, Frame, SseDecoder
 
 MEDIA_TYPE = "text/event-stream"
+E = TypeVar("E")
 
 
-class Connected(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Connected:
     url: str
 
 
-class Interrupted(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Interrupted:
     """The next try is made after so many seconds."""
 
     url: str
@@ -38,29 +43,41 @@ class Interrupted(Struct, frozen=True):
 Connection = Connected | Interrupted
 
 
-class AnswerStream:
-    """One reader of one answer. `watch` is told of each connection, and of each interruption."""
+class ResumingStream(ABC, Generic[E]):
+    """Reads one stream over any number of connections. Owned by the call that made it; read once.
+
+    `watch` is told of each connection, and of each interruption.
+    """
 
     def __init__(
         self,
         servers: Servers,
-        answer: str,
-        after: str | None,
-        give_up_after_seconds: float | None,
-        watch: Callable[[Connection], None] | None,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        give_up_after_seconds: float | None = None,
+        watch: Callable[[Connection], None] | None = None,
     ) -> None:
         self._servers = servers
-        self._path = f"/v1/answers/{quote(answer, safe='')}/stream"
+        self._path = path
+        self._params = params
         self._give_up_after_seconds = give_up_after_seconds
         self._watch = watch or _nobody
-        self._position = Position(after)
         self._backoff = Backoff(servers.patience)
         self._breaches = 0
         self._url = ""
         self._heard_at = 0.0
         self._at_end = False
 
-    async def events(self) -> AsyncGenerator[StreamEvent, None]:
+    @abstractmethod
+    def _cursor(self) -> str | None:
+        """Returns the id of the last event that was had, if there is one to go on from."""
+
+    @abstractmethod
+    def _take(self, frame: Frame) -> E | None:
+        """Returns the event if it is new. Raises `Breach` when one before it is missing."""
+
+    async def events(self) -> AsyncGenerator[E, None]:
         self._heard_at = _now()
         while not self._at_end:
             try:
@@ -70,15 +87,17 @@ class AnswerStream:
             except _Broken as broken:
                 await self._interrupted(broken)
 
-    async def _connection(self) -> AsyncGenerator[StreamEvent, None]:
+    async def _connection(self) -> AsyncGenerator[E, None]:
         """What one connection brings that is new. Raises `_Broken` unless it brings the end."""
-        cursor = self._position.cursor
+        cursor = self._cursor()
         headers = {"accept": MEDIA_TYPE, "accept-encoding": "identity"}
         if cursor:
             headers["last-event-id"] = cursor
         self._url = self._servers.url
         try:
-            async with self._servers.http.stream("GET", self._url + self._path, headers=headers) as response:
+            async with self._servers.http.stream(
+                "GET", self._url + self._path, headers=headers, params=self._params
+            ) as response:
                 if not await self._opened(response):
                     return
                 self._watch(Connected(self._url))
@@ -108,19 +127,18 @@ class AnswerStream:
             raise _Broken(str(refused(response)), asked)
         raise refused(response)
 
-    async def _new_events(self, response: httpx.Response) -> AsyncGenerator[StreamEvent, None]:
+    async def _new_events(self, response: httpx.Response) -> AsyncGenerator[E, None]:
         decoder, began = SseDecoder(), _now()
         async for chunk in response.aiter_bytes():
             self._heard_at = _now()
             if self._heard_at - began > self._servers.patience.longest_wait_seconds:
                 self._backoff.succeeded()  # a quiet answer, on a connection that holds
             for frame in decoder.feed(chunk):
-                event = decode(frame)
-                if event is None or not self._position.take(event):
+                event = self._take(frame)
+                if event is None:
                     continue
                 self._breaches = 0
                 self._backoff.succeeded()
-                self._at_end = isinstance(event, Done)
                 yield event
                 if self._at_end:
                     return
@@ -138,6 +156,32 @@ class AnswerStream:
         self._watch(Interrupted(self._url, str(broken), wait))
         self._servers.move_on(self._url)
         await asyncio.sleep(wait)
+
+
+class AnswerStream(ResumingStream[StreamEvent]):
+    """Reads one answer to its end."""
+
+    def __init__(
+        self,
+        servers: Servers,
+        answer: str,
+        after: str | None,
+        give_up_after_seconds: float | None,
+        watch: Callable[[Connection], None] | None,
+    ) -> None:
+        path = f"/v1/answers/{quote(answer, safe='')}/stream"
+        super().__init__(servers, path, give_up_after_seconds=give_up_after_seconds, watch=watch)
+        self._position = Position(after)
+
+    def _cursor(self) -> str | None:
+        return self._position.cursor
+
+    def _take(self, frame: Frame) -> StreamEvent | None:
+        event = decode(frame)
+        if event is None or not self._position.take(event):
+            return None
+        self._at_end = isinstance(event, Done)
+        return event
 
 
 class _Broken(Exception):

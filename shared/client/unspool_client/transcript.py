@@ -2,7 +2,7 @@
 
 from typing import Self, assert_never
 
-from shared.client.events import Done, Reset, Snapshot, Started, StreamEvent, Token, ToolCallFragment
+from unspool_client.events import Done, Reset, Snapshot, Started, StreamEvent, Token, ToolCallFragment
 
 
 class Transcript:

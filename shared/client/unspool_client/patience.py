@@ -2,11 +2,11 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from msgspec import Struct
 
-
-class Patience(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
     """The bounds that a client keeps to."""
 
     first_wait_seconds: float = 0.5

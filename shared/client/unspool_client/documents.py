@@ -1,23 +1,23 @@
 """The documents that the server answers with. What a later version adds to them is passed over."""
 
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType
-
-from shared.client.events import Problem, ToolCallFragment, Usage
+from unspool_client.events import Problem, ToolCallFragment, Usage
 
 Json = dict[str, Any]
 
 
-class Message(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
     """A node of a chat's tree: a user's message, with `content`, or an answer, with `text` and `status`."""
 
     id: str
     role: str
     parent_id: str | None = None
     created_at: datetime | None = None
-    metadata: Json = {}
+    metadata: Json = field(default_factory=dict)
     content: tuple[Json, ...] = ()
     status: str = ""
     model: str | None = None
@@ -40,20 +40,21 @@ class Message(Struct, frozen=True, kw_only=True):
         return self.status in {"queued", "generating"}
 
 
-class Chat(Struct, frozen=True, kw_only=True):
-    """`messages` is unset in lists, and in the answer to a change."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """A chat. `messages` is None in lists, and in the answer to a change."""
 
     id: str
     cursor: str
     title: str | None = None
     model: str | None = None
     system: str | None = None
-    metadata: Json = {}
+    metadata: Json = field(default_factory=dict)
     archived: bool = False
     generating: bool = False
     created_at: datetime | None = None
     updated_at: datetime | None = None
-    messages: tuple[Message, ...] | UnsetType = UNSET
+    messages: tuple[Message, ...] | None = None
 
     def branch(self) -> list[Message]:
         """From the root to the newest message: what a person would see first."""
@@ -69,14 +70,18 @@ class Chat(Struct, frozen=True, kw_only=True):
         return found[::-1]
 
 
-class ChatPage(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ChatPage:
     """`next` is the `before` of the next page; None on the last."""
 
     data: tuple[Chat, ...]
     next: str | None = None
+    cursor: str = ""
+    """The feed goes on after this list from here."""
 
 
-class Accepted(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Accepted:
     """The question is in the log, and will be answered, whatever dies."""
 
     message: str
@@ -85,7 +90,8 @@ class Accepted(Struct, frozen=True):
     cursor: str
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
     """An answer as it stands, also while it is being made."""
 
     id: str
@@ -100,7 +106,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class Model(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Model:
     """`id` is what a chat or a message takes as its model."""
 
     id: str
@@ -108,5 +115,6 @@ class Model(Struct, frozen=True):
     kind: str = ""
 
 
-class Models(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Models:
     data: tuple[Model, ...]

@@ -2,23 +2,34 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
+from enum import Enum
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
-import msgspec
-from msgspec import UNSET, UnsetType
 
-from shared.client.documents import Accepted, Answer, Chat, ChatPage, Model, Models
-from shared.client.errors import ContractBroken
-from shared.client.events import StreamEvent
-from shared.client.patience import Patience
-from shared.client.servers import Servers
-from shared.client.stream import AnswerStream, Connection
+from unspool_client.decoding import Undecodable, decode
+from unspool_client.documents import Accepted, Answer, Chat, ChatPage, Model, Models
+from unspool_client.errors import ContractBroken
+from unspool_client.events import StreamEvent
+from unspool_client.feed import FeedEvent, FeedStream
+from unspool_client.patience import Patience
+from unspool_client.servers import Servers
+from unspool_client.stream import AnswerStream, Connection
 
 T = TypeVar("T")
+
+
+class Newest(Enum):
+    """The type of `NEWEST`."""
+
+    NEWEST = "newest"
+
+
+NEWEST = Newest.NEWEST
+"""As `parent_id`: the newest answer of the chat, or none if the chat has none."""
 Body = dict[str, Any]
 CURSOR_MAX_CHARS = 200
 
@@ -108,7 +119,7 @@ class Client:
         chat: str,
         content: str | list[Body],
         *,
-        parent_id: str | UnsetType | None = UNSET,
+        parent_id: str | Newest | None = NEWEST,
         model: str | None = None,
         params: Body | None = None,
         metadata: Body | None = None,
@@ -121,7 +132,7 @@ class Client:
             "params": params,
             "metadata": metadata,
         }
-        parent = {} if isinstance(parent_id, UnsetType) else {"parent_id": parent_id}
+        parent = {} if isinstance(parent_id, Newest) else {"parent_id": parent_id}
         response = await self._servers.call("POST", _path("chats", chat, "messages"), _given(body) | parent)
         return _decoded(response, Accepted)
 
@@ -169,11 +180,29 @@ class Client:
         with one, no try is made later than `give_up_after_seconds` after something was heard (`Unreachable`).
         `watch` is told of interruptions. Who leaves the stream early closes it: `contextlib.aclosing`.
         """
-        if after is not None and not (
-            after.isascii() and after.isprintable() and len(after) <= CURSOR_MAX_CHARS
-        ):
-            raise ValueError(f"{after!r} is not a cursor")
-        return AnswerStream(self._servers, answer, after, give_up_after_seconds, watch).events()
+        cursor = None if after is None else _check_cursor(after)
+        return AnswerStream(self._servers, answer, cursor, give_up_after_seconds, watch).events()
+
+    async def events(
+        self,
+        after: str | None = None,
+        *,
+        chat: str | None = None,
+        give_up_after_seconds: float | None = None,
+        watch: Callable[[Connection], None] | None = None,
+    ) -> AsyncGenerator[FeedEvent, None]:
+        """Yields what happens to the caller's chats, or to one chat, each event once and in order, for ever.
+
+        Starts after a cursor: of a `ChatPage`, or the `id` of an event. Without one it starts now: it takes the cursor
+        of the list first, so that no interruption loses an event. Interruptions are as for `stream`. `Reload` means
+        that the cursor is too old: load the list again. If you stop early, close the generator
+        (`contextlib.aclosing`).
+        """
+        start = _check_cursor(after) if after is not None else (await self.list_chats(limit=1)).cursor
+        stream = FeedStream(self._servers, start, chat, give_up_after_seconds, watch)
+        async with contextlib.aclosing(stream.events()) as events:
+            async for event in events:
+                yield event
 
     # --- the system --------------------------------------------------------------------------------------
 
@@ -182,6 +211,13 @@ class Client:
         return _decoded(
             await self._servers.call("GET", "/v1/models", within_seconds=within_seconds), Models
         ).data
+
+
+def _check_cursor(text: str) -> str:
+    """Returns a cursor that a header can hold. Raises `ValueError`."""
+    if not (text.isascii() and text.isprintable() and len(text) <= CURSOR_MAX_CHARS):
+        raise ValueError(f"{text!r} is not a cursor")
+    return text
 
 
 def _path(*parts: str) -> str:
@@ -194,6 +230,6 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _decoded(response: httpx.Response, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.MsgspecError as error:
+        return decode(response.content, kind)
+    except Undecodable as error:
         raise ContractBroken(f"{response.url.copy_with(query=None)}: {error}") from error

@@ -6,7 +6,7 @@ position stays.
 
 from typing import assert_never
 
-from shared.client.events import Breach, Done, Reset, Snapshot, Started, StreamEvent, Token, parse_token_id
+from unspool_client.events import Breach, Done, Reset, Snapshot, Started, StreamEvent, Token, parse_token_id
 
 
 class Position:

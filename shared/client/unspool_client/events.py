@@ -1,12 +1,12 @@
 """The events of an answer's stream, as a program has them. Pure."""
 
 import re
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
-import msgspec
-from msgspec import Struct
-
-from shared.sse_decoder import Frame
+from unspool_client.decoding import Undecodable
+from unspool_client.decoding import decode as decode_json
+from unspool_client.sse_decoder import Frame
 
 _TOKEN_ID = re.compile(r"([1-9][0-9]{0,8})\.([1-9][0-9]{0,17})")
 T = TypeVar("T")
@@ -18,12 +18,14 @@ class Breach(Exception):
     """The stream is not as the contract has it: read again, from the last event that was in order."""
 
 
-class Usage(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Usage:
     input_tokens: int = 0
     output_tokens: int = 0
 
 
-class Problem(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Problem:
     """Why an answer failed."""
 
     code: str = ""
@@ -32,7 +34,8 @@ class Problem(Struct, frozen=True):
     status: int | None = None
 
 
-class ToolCallFragment(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ToolCallFragment:
     """Fragments of the same `index` belong together, in order."""
 
     index: int
@@ -41,7 +44,8 @@ class ToolCallFragment(Struct, frozen=True):
     arguments: str = ""
 
 
-class Started(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Started:
     """A worker began, or another went on. `left_out` messages of the chat did not fit into the model's window."""
 
     attempt: int
@@ -49,7 +53,8 @@ class Started(Struct, frozen=True):
     left_out: int = 0
 
 
-class Token(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Token:
     """Exactly one of `text`, `reasoning` and `tool_call` is set. `id` is the cursor to go on from."""
 
     id: str
@@ -60,13 +65,15 @@ class Token(Struct, frozen=True):
     tool_call: ToolCallFragment | None = None
 
 
-class Reset(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Reset:
     """What was said so far is void: this attempt begins anew."""
 
     attempt: int
 
 
-class Snapshot(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Snapshot:
     """Replaces all that came before."""
 
     attempt: int
@@ -77,7 +84,8 @@ class Snapshot(Struct, frozen=True):
     id: str | None = None
 
 
-class Done(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Done:
     """The last event. A read with `after=cursor` sees the answer in the history."""
 
     status: Status
@@ -92,7 +100,8 @@ class Done(Struct, frozen=True):
 StreamEvent = Started | Token | Reset | Snapshot | Done
 
 
-class _TokenData(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class _TokenData:
     text: str = ""
     reasoning: str = ""
     tool_call: ToolCallFragment | None = None
@@ -108,9 +117,9 @@ def decode(frame: Frame) -> StreamEvent | None:
         case "reset":
             return _decoded(frame, Reset)
         case "snapshot":
-            return msgspec.structs.replace(_decoded(frame, Snapshot), id=frame.id or None)
+            return replace(_decoded(frame, Snapshot), id=frame.id or None)
         case "done":
-            return msgspec.structs.replace(_decoded(frame, Done), id=frame.id or "")
+            return replace(_decoded(frame, Done), id=frame.id or "")
         case _:
             return None
 
@@ -131,6 +140,6 @@ def _token(frame: Frame) -> Token:
 
 def _decoded(frame: Frame, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(frame.data, type=kind)
-    except msgspec.MsgspecError as error:
+        return decode_json(frame.data, kind)
+    except Undecodable as error:
         raise Breach(f"an event {frame.event!r} that cannot be read: {error}") from error

@@ -7,14 +7,14 @@
             if isinstance(event, Token):
                 print(event.text, end="", flush=True)
 
-The law of this package: it knows the contract over HTTP and nothing else of Unspool, so that it could live
-in a package of its own.
+This package knows the contract over HTTP and nothing else of Unspool. It needs httpx alone.
 """
 
-from shared.client.client import Client
-from shared.client.documents import Accepted, Answer, Chat, ChatPage, Message, Model
-from shared.client.errors import (
+from unspool_client.calls import NEWEST, Client
+from unspool_client.documents import Accepted, Answer, Chat, ChatPage, Message, Model
+from unspool_client.errors import (
     ClientError,
+    ConfigurationError,
     Conflict,
     ContractBroken,
     Missing,
@@ -22,23 +22,28 @@ from shared.client.errors import (
     Unauthorized,
     Unreachable,
 )
-from shared.client.events import Done, Problem, Reset, Snapshot, Started, StreamEvent, Token, Usage
-from shared.client.patience import Patience
-from shared.client.stream import Connected, Connection, Interrupted
-from shared.client.transcript import Transcript
+from unspool_client.events import Done, Problem, Reset, Snapshot, Started, StreamEvent, Token, Usage
+from unspool_client.feed import ChatEvent, FeedEvent, Reload
+from unspool_client.patience import Patience
+from unspool_client.stream import Connected, Connection, Interrupted
+from unspool_client.transcript import Transcript
 
 __all__ = [
+    "NEWEST",
     "Accepted",
     "Answer",
     "Chat",
+    "ChatEvent",
     "ChatPage",
     "Client",
     "ClientError",
+    "ConfigurationError",
     "Conflict",
     "Connected",
     "Connection",
     "ContractBroken",
     "Done",
+    "FeedEvent",
     "Interrupted",
     "Message",
     "Missing",
@@ -46,6 +51,7 @@ __all__ = [
     "Patience",
     "Problem",
     "Refused",
+    "Reload",
     "Reset",
     "Snapshot",
     "Started",

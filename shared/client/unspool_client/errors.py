@@ -1,12 +1,14 @@
 """What can go wrong for a client: one class per decision that its caller can make."""
 
-from msgspec import Struct
-
-from shared.domain.errors import UnspoolError
+from dataclasses import dataclass
 
 
-class ClientError(UnspoolError):
+class ClientError(Exception):
     """The root of what the client raises on purpose."""
+
+
+class ConfigurationError(ClientError, ValueError):
+    """A URL or an API key is not one that a client can use."""
 
 
 class Unreachable(ClientError):
@@ -17,12 +19,14 @@ class ContractBroken(ClientError):
     """What answers is not Unspool, or not one that this client understands; trying again did not help."""
 
 
-class FieldError(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class FieldError:
     field: str
     message: str
 
 
-class ProblemDocument(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class ProblemDocument:
     """RFC 9457, as far as it is there."""
 
     type: str = ""

@@ -1,17 +1,18 @@
 """The servers that a client may turn to, and calls that are tried until one of them answers."""
 
 import asyncio
-import ipaddress
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import httpx
-import msgspec
 
-from shared.client.errors import ProblemDocument, Refused, Unreachable, refusal
-from shared.client.patience import Backoff, Patience
-from shared.domain.errors import ConfigurationError
-from shared.retry_after import retry_after_seconds
+from unspool_client.decoding import Undecodable, decode
+from unspool_client.errors import ConfigurationError, ProblemDocument, Refused, Unreachable, refusal
+from unspool_client.hosts import is_loopback
+from unspool_client.patience import Backoff, Patience
+from unspool_client.retry_after import retry_after_seconds
 
 TRY_AGAIN = frozenset({408, 425, 429, 502, 503, 504})
 """A server that says one of these did not do what it was asked, or cannot know; our calls may be repeated."""
@@ -36,7 +37,7 @@ class Servers:
             timeout=httpx.Timeout(patience.idle_seconds, connect=patience.connect_seconds, pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             # A proxy of the environment is for the world outside, not for this machine.
-            trust_env=not all(_is_loopback(url) for url in self._urls),
+            trust_env=not all(is_loopback(httpx.URL(url).host) for url in self._urls),
         )
 
     @property
@@ -60,7 +61,7 @@ class Servers:
 
         Raises `Unreachable` when there is none in time, and `Refused` as the server has it.
         """
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {} if body is None else {"content-type": "application/json"}
         why: list[str] = []
         try:
@@ -97,13 +98,13 @@ class Servers:
 def refused(response: httpx.Response) -> Refused:
     """The server's own reason, as far as it is one that we can read."""
     try:
-        problem = msgspec.json.decode(response.content, type=ProblemDocument)
-    except msgspec.MsgspecError:
+        problem = decode(response.content, ProblemDocument)
+    except Undecodable:
         problem = ProblemDocument()
     if not problem.title:  # not from Unspool: from a proxy before it, or from another server altogether
         where = response.url.copy_with(query=None)
         title = f"{response.status_code} {response.reason_phrase} from {where}"
-        problem = msgspec.structs.replace(problem, title=title)
+        problem = replace(problem, title=title)
     return refusal(response.status_code, problem)
 
 
@@ -127,11 +128,3 @@ def _base_url(url: str) -> str:
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ConfigurationError(f"{url!r} is not the URL of a server, such as http://127.0.0.1:8000")
     return url.rstrip("/")
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
