@@ -1,7 +1,6 @@
-"""An answer as it is made: the fold of its own subject, and what the next worker is to do with it. Pure.
+"""The state of an answer, folded from its own subject, and the fact of its end. Pure.
 
-The law of this file: `evolve` is the only reading of token events; workers, replicas, `replay` and tests
-all use it, so they cannot disagree about what an answer says.
+Only `evolve` interprets token events: workers, replicas, `replay` and tests use it, so all get the same text.
 """
 
 from collections.abc import Iterable
@@ -29,13 +28,13 @@ from shared.domain.subjects import AnswerId, Attempt, ChatId, Index, MessageId, 
 
 
 class AnswerState(Struct, kw_only=True):
-    """What an answer's events say so far. `sequence` is that of the last one: the next append expects it."""
+    """An answer's state. `sequence` is that of its newest event, which the next append expects."""
 
     sequence: Sequence = Sequence(0)
     attempt: Attempt = Attempt(0)
     last_index: Index = Index(0)
     last_token_attempt: Attempt = Attempt(0)
-    """The attempt of the token at `last_index`: with it, the two are a cursor."""
+    """The attempt of the token at `last_index`: both together are a cursor."""
     text: list[str] = []
     reasoning: list[str] = []
     tool_calls: list[ToolCallFragment] = []
@@ -46,7 +45,7 @@ class AnswerState(Struct, kw_only=True):
     crashes: int = 0
     handed_over: bool = False
     usage: Usage = Usage()
-    """Of the attempts that were handed over; the end has the sum of all."""
+    """Usage of the attempts that were handed over. The end has the sum of all attempts."""
     ended: GenerationEnded | None = None
 
     @property
@@ -59,11 +58,12 @@ class AnswerState(Struct, kw_only=True):
 
     @property
     def under_way(self) -> bool:
-        """A worker began, and neither ended nor handed over: it is at work, or it crashed."""
+        """True if a worker started and neither ended nor handed over: it is working, or it crashed."""
         return self.attempt > 0 and self.ended is None and not self.handed_over
 
 
 def fold(events: Iterable[tuple[AnswerEvent, Sequence]]) -> AnswerState:
+    """Returns the state after these events, which must be in order of sequence."""
     state = AnswerState()
     for event, sequence in events:
         evolve(state, event, sequence)
@@ -71,7 +71,7 @@ def fold(events: Iterable[tuple[AnswerEvent, Sequence]]) -> AnswerState:
 
 
 def evolve(state: AnswerState, event: AnswerEvent, sequence: Sequence) -> None:
-    """In place, so that a fold over n events costs n. A sequence that was folded already changes nothing."""
+    """Applies an event to the state in place: a fold over n events costs n. Ignores a sequence applied before."""
     if sequence <= state.sequence:
         return
     state.sequence = sequence
@@ -80,7 +80,7 @@ def evolve(state: AnswerState, event: AnswerEvent, sequence: Sequence) -> None:
             state.attempt, state.worker, state.model = event.attempt, event.worker, event.model
             state.left_out, state.crashes, state.handed_over = event.left_out, event.crashes, False
         case TokenEmitted():
-            _emitted(state, event)
+            _apply_token(state, event)
         case GenerationReset():
             for part in (state.text, state.reasoning, state.tool_calls, state.spans):
                 part.clear()
@@ -92,7 +92,7 @@ def evolve(state: AnswerState, event: AnswerEvent, sequence: Sequence) -> None:
             assert_never(event)
 
 
-def _emitted(state: AnswerState, event: TokenEmitted) -> None:
+def _apply_token(state: AnswerState, event: TokenEmitted) -> None:
     state.last_index, state.last_token_attempt = event.index, event.attempt
     if event.text:
         state.text.append(event.text)
@@ -107,8 +107,8 @@ def _emitted(state: AnswerState, event: TokenEmitted) -> None:
     state.spans.append(span)
 
 
-def merged_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFragment, ...]:
-    """Whole calls from their fragments, in the order of their index."""
+def merge_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFragment, ...]:
+    """Returns whole tool calls, merged from their fragments, in order of index."""
     whole: dict[int, ToolCallFragment] = {}
     for part in fragments:
         so_far = whole.get(part.index, ToolCallFragment(index=part.index))
@@ -122,7 +122,7 @@ def merged_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFr
 
 
 class Asked(Struct, frozen=True, kw_only=True):
-    """What an end needs of its request, where the request itself is gone."""
+    """The fields of a request that the fact of an end needs, for a request that is lost."""
 
     chat: ChatId
     owner: str
@@ -132,7 +132,7 @@ class Asked(Struct, frozen=True, kw_only=True):
 
 
 def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: GenerationEnded) -> AnswerEnded:
-    """The fact that `GenerationEnded` stands for. Every worker that writes it writes the same bytes."""
+    """Returns the fact of an answer's end. Every writer produces the same bytes, so a repeated append is detected."""
     model = state.model or request.model
     fields = {
         "chat": request.chat,
@@ -143,7 +143,7 @@ def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: Generati
         "model": model,
         "text": state.whole_text,
         "reasoning": state.whole_reasoning,
-        "tool_calls": merged_tool_calls(state.tool_calls),
+        "tool_calls": merge_tool_calls(state.tool_calls),
         "attempt": ended.attempt,
         "last_index": state.last_index,
         "finish_reason": ended.finish_reason,
@@ -153,7 +153,7 @@ def end_fact(request: AnswerRequest | Asked, state: AnswerState, ended: Generati
     }
     match ended.outcome:
         case "completed":
-            return AnswerCompleted(**fields)  # type: ignore[arg-type] # the names are checked by every test
+            return AnswerCompleted(**fields)  # type: ignore[arg-type] # tests check the names
         case "cancelled":
             return AnswerCancelled(**fields)  # type: ignore[arg-type]
         case "failed":

@@ -1,6 +1,6 @@
-"""A chat: what its facts make of it. Pure.
+"""The state of a chat, folded from its facts. Pure.
 
-The law of this file: `evolve` is the only reading of facts. What commands make of a state is in `services/api/commands/decisions.py`.
+Only `evolve` interprets facts. `services/api/commands/decisions.py` decides commands on a state.
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class MessageNode(Struct):
 
 
 class AnswerNode(Struct):
-    """An answer in the tree. Running until `ended` has the sequence of its terminal fact."""
+    """An answer in the tree. It is open until `ended` has the sequence of the fact of its end."""
 
     id: AnswerId
     message: MessageId
@@ -53,7 +53,7 @@ class AnswerNode(Struct):
 
 
 class ChatState(Struct):
-    """`sequence` is that of the newest fact: what an append must expect. 0: the chat never was."""
+    """A chat's state. `sequence` is that of its newest fact, which the next append expects; 0 if it never existed."""
 
     id: ChatId
     sequence: Sequence = Sequence(0)
@@ -61,7 +61,7 @@ class ChatState(Struct):
     owner: str = ""
     title: str | None = None
     titled: bool = False
-    """Whether the title was given by a person: then none is generated over it."""
+    """True if a person set the title: a generated title does not replace it."""
     model: str | None = None
     system: str | None = None
     metadata: Json = {}
@@ -82,6 +82,7 @@ class ChatState(Struct):
 
 
 def fold(chat: ChatId, facts: Iterable[tuple[Fact, Sequence]]) -> ChatState:
+    """Returns the state after these facts, which must be in order of sequence."""
     state = ChatState(chat)
     for fact, sequence in facts:
         evolve(state, fact, sequence)
@@ -89,19 +90,19 @@ def fold(chat: ChatId, facts: Iterable[tuple[Fact, Sequence]]) -> ChatState:
 
 
 def evolve(state: ChatState, fact: Fact, sequence: Sequence) -> None:
-    """In place, so that a fold over n facts costs n. A sequence that was folded already changes nothing."""
+    """Applies a fact to the state in place, so that a fold over n facts costs n. Ignores a sequence applied before."""
     if sequence <= state.sequence:
         return
     state.sequence = sequence
     match fact:
         case ChatCreated():
-            _created(state, fact, sequence)
+            _apply_created(state, fact, sequence)
         case MessageRequested():
             message = MessageNode(fact.message, fact.parent, sequence, fact.request_hash)
             state.messages[fact.message] = message
-            _requested(state, fact, sequence)
+            _apply_request(state, fact, sequence)
         case AnswerRequested():
-            _requested(state, fact, sequence)
+            _apply_request(state, fact, sequence)
         case CancelRequested():
             if answer := state.answers.get(fact.answer):
                 answer.cancel_requested = True
@@ -125,19 +126,19 @@ def evolve(state: ChatState, fact: Fact, sequence: Sequence) -> None:
             assert_never(fact)
 
 
-def _created(state: ChatState, fact: ChatCreated, sequence: Sequence) -> None:
+def _apply_created(state: ChatState, fact: ChatCreated, sequence: Sequence) -> None:
     state.created, state.owner, state.request_hash = sequence, fact.owner, fact.request_hash
     state.title, state.titled = fact.title, fact.title is not None
     state.model, state.system, state.metadata = fact.model, fact.system, fact.metadata
 
 
-def _requested(state: ChatState, fact: MessageRequested | AnswerRequested, sequence: Sequence) -> None:
+def _apply_request(state: ChatState, fact: MessageRequested | AnswerRequested, sequence: Sequence) -> None:
     node = AnswerNode(fact.answer, fact.message, sequence, fact.request_hash, fact.model)
     state.answers[fact.answer] = node
     state.newest = fact.answer
 
 
 def check_exists(state: ChatState, owner: str) -> None:
-    """Raises `NotFound` when the chat does not exist, was deleted, or belongs to somebody else."""
+    """Raises `NotFound` if the chat does not exist, was deleted, or belongs to another owner."""
     if not state.exists or state.owner != owner:
         raise NotFound("chat", state.id)

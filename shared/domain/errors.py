@@ -1,52 +1,52 @@
-"""One class per decision that a caller can make. What HTTP makes of them is said in `services/api/http/problems.py` alone."""
+"""Errors, one class per decision that a caller can make. Only `services/api/http/problems.py` maps them to HTTP."""
 
 from collections.abc import Sequence as Items
 
 
 class UnspoolError(Exception):
-    """The root of all errors that Unspool raises on purpose."""
+    """The base class of all errors that Unspool raises intentionally."""
 
 
 class ConfigurationError(UnspoolError):
-    """A setting cannot work; the message is one line for the person who set it."""
+    """A setting cannot work. The message is one line for the person who set it."""
 
 
 # --- the log -------------------------------------------------------------------------------------
 
 
 class LogUnavailable(UnspoolError):
-    """The log did not answer in time. Whether an append under way was stored is not known."""
+    """The log did not respond in time. An append in progress may or may not have been stored."""
 
 
 class LogFull(UnspoolError):
-    """The log refused an append for lack of room or for a limit. Nothing was stored."""
+    """The log rejected an append because of a storage limit. Nothing was stored."""
 
 
 class SequenceConflict(UnspoolError):
-    """Something else stands where the append expected nothing: decide again on what is there."""
+    """Another event has been appended after the expected sequence. Read it and decide again."""
 
     def __init__(self, subject: str, expected: int) -> None:
-        super().__init__(f"{subject}: more than sequence {expected} is there")
+        super().__init__(f"{subject}: another event follows the expected sequence {expected}")
         self.subject = subject
         self.expected = expected
 
 
 class TailLost(UnspoolError):
-    """The subject ends before the expected sequence: the broker lost what it had acknowledged."""
+    """The subject ends before the expected sequence: the broker lost acknowledged events."""
 
     def __init__(self, subject: str, expected: int, last: int) -> None:
-        super().__init__(f"{subject}: ends at sequence {last}, {expected} was acknowledged")
+        super().__init__(f"{subject}: ends at sequence {last}, but {expected} was acknowledged")
         self.subject = subject
         self.expected = expected
         self.last = last
 
 
 class ChatGone(UnspoolError):
-    """The chat was deleted while something was being written for it."""
+    """The chat was deleted while an event was being written for it."""
 
 
 class UndecodableEvent(UnspoolError):
-    """A stored event is not of any type that this version knows."""
+    """A stored event has no type that this version knows."""
 
     def __init__(self, subject: str, sequence: int, reason: str) -> None:
         super().__init__(f"event at sequence {sequence} on {subject}: {reason}")
@@ -59,11 +59,11 @@ class UndecodableEvent(UnspoolError):
 
 
 class Rejected(UnspoolError):
-    """A command that the chat's state does not allow. Nothing was appended."""
+    """The chat's state does not allow the command. Nothing was appended."""
 
 
 class NotFound(Rejected):
-    """No such chat, message or answer, or it is somebody else's."""
+    """The chat, message or answer does not exist or belongs to another owner."""
 
     def __init__(self, kind: str, id_: str) -> None:
         super().__init__(f"There is no {kind} {id_!r}.")
@@ -72,19 +72,19 @@ class NotFound(Rejected):
 
 
 class IdConflict(Rejected):
-    """The id was used before, with other content."""
+    """The id was used before with different content."""
 
 
 class AnswerInProgress(Rejected):
-    """The branch has an answer that is not yet at its end."""
+    """The branch has an answer that has not ended."""
 
     def __init__(self, answer: str) -> None:
-        super().__init__(f"The answer {answer!r} on this branch is still being made.")
+        super().__init__(f"The answer {answer!r} on this branch has not ended: wait for it or cancel it.")
         self.answer = answer
 
 
 class Invalid(Rejected):
-    """A field of a command is wrong: `field` is its path, such as `params.temperature`."""
+    """A field of a command is not valid: `field` is its path, such as `params.temperature`."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
@@ -96,7 +96,7 @@ class Invalid(Rejected):
 
 
 class ProviderError(UnspoolError):
-    """The provider did not give an answer. `detail` is its own reason, without secrets."""
+    """The provider did not complete an answer. `detail` is its reason, without secrets."""
 
     code = "provider-error"
 
@@ -107,7 +107,7 @@ class ProviderError(UnspoolError):
 
 
 class ProviderUnavailable(ProviderError):
-    """Overloaded, limited or unreachable before the first token: worth another try."""
+    """The provider is overloaded, rate limited or unreachable before the first token: a retry may succeed."""
 
     code = "provider-unavailable"
 
@@ -119,21 +119,21 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderRefused(ProviderError):
-    """The provider will never take this request: a bad parameter, no such model, a wrong key."""
+    """The provider rejected the request and a retry cannot succeed: a bad parameter, an unknown model, a wrong key."""
 
     code = "provider-refused"
 
 
 class ProviderInterrupted(ProviderError):
-    """The stream broke off, fell silent or turned into an error after it had begun."""
+    """The stream broke off, sent nothing for too long, or reported an error after its start."""
 
     code = "provider-interrupted"
 
 
 class UnknownModel(Rejected):
-    """No provider has this model, or several have one of this bare name."""
+    """No provider has this model, or several providers have a model of this name."""
 
     def __init__(self, model: str, known: Items[str] = ()) -> None:
         hint = f" Known models: {', '.join(known)}." if known else ""
-        super().__init__(f"There is no model {model!r}, or its name is ambiguous.{hint}")
+        super().__init__(f"The model {model!r} is unknown or its name is ambiguous.{hint}")
         self.model = model

@@ -1,7 +1,7 @@
-"""Everything that can stand in the log, as one tagged union per stream.
+"""All events in the log, as one tagged union per stream.
 
-The law of this file: a field never changes its meaning; a new field has a default; a breaking change
-is a new tag, and the old one is upcast in `decode_fact` or `decode_answer_event` and nowhere else.
+Rules: a field never changes its meaning; a new field has a default; a breaking change is a new tag, and the old one
+is upcast in `decode_fact` or `decode_answer_event` and nowhere else.
 """
 
 from typing import Any, ClassVar, Literal
@@ -16,15 +16,17 @@ Json = dict[str, Any]
 
 
 class TextPart(Struct, frozen=True, tag_field="type", tag="text"):
+    """A text part of a message."""
+
     text: str
 
 
 Content = tuple[TextPart, ...]
-"""Typed parts. Text now; images, tool calls and tool results are to be further types of part."""
+"""Typed parts. Only text exists now; images, tool calls and tool results can become further types."""
 
 
 class ToolCallFragment(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A piece of a tool call as it streams in: fragments of the same `index` belong together, in order."""
+    """A piece of a streamed tool call. Fragments of the same `index` are concatenated in order."""
 
     index: int
     id: str = ""
@@ -33,7 +35,7 @@ class ToolCallFragment(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Tokens as the provider counted them; a continued or repeated answer has the sum of its attempts."""
+    """Token counts by the provider. An answer with several attempts has their sum."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -46,7 +48,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Why an answer failed, in the form in which clients get it."""
+    """The reason of a failed answer, as clients get it."""
 
     code: str
     title: str
@@ -55,7 +57,7 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class AttemptSpan(Struct, frozen=True, kw_only=True):
-    """Which part of an answer came from which attempt: token events `first_index` to `last_index`."""
+    """The token events of one attempt: `first_index` to `last_index`."""
 
     attempt: Attempt
     first_index: Index
@@ -70,10 +72,12 @@ class _Fact(Struct, frozen=True, kw_only=True):
     chat: ChatId
     owner: str
     id: str
-    """The event's own id, and its `Nats-Msg-Id`: by it an append knows its own event again."""
+    """The event's id, also its `Nats-Msg-Id`: an append recognizes its own event by it."""
 
 
 class ChatCreated(_Fact, frozen=True, kw_only=True, tag="chat-created.v1"):
+    """A chat was created."""
+
     title: str | None = None
     model: str | None = None
     system: str | None = None
@@ -82,7 +86,7 @@ class ChatCreated(_Fact, frozen=True, kw_only=True, tag="chat-created.v1"):
 
 
 class MessageRequested(_Fact, frozen=True, kw_only=True, tag="message-requested.v1"):
-    """The user's message and the answer asked for: one fact, so that there is never one without the other."""
+    """A user's message and the request for its answer: one fact, so that neither exists without the other."""
 
     message: MessageId
     answer: AnswerId
@@ -94,13 +98,13 @@ class MessageRequested(_Fact, frozen=True, kw_only=True, tag="message-requested.
     instructions: str | None = None
     metadata: Json = {}
     context: tuple[Sequence, ...] = ()
-    """The facts of this branch, oldest first: requests and ends of answers, by their sequence in CHATS."""
+    """Sequences in CHATS of this branch's facts, oldest first: requests and ends of answers."""
     request_hash: str = ""
     imported: bool = False
 
 
 class AnswerRequested(_Fact, frozen=True, kw_only=True, tag="answer-requested.v1"):
-    """Another answer to a message that stands."""
+    """Another answer to an existing message was requested."""
 
     message: MessageId
     answer: AnswerId
@@ -109,17 +113,19 @@ class AnswerRequested(_Fact, frozen=True, kw_only=True, tag="answer-requested.v1
     instructions: str | None = None
     metadata: Json = {}
     context: tuple[Sequence, ...] = ()
-    """As in `MessageRequested`; the last one is the request that holds the message itself."""
+    """The branch as in `MessageRequested`. The last sequence is that of the request with the message."""
     request_hash: str = ""
     imported: bool = False
 
 
 class CancelRequested(_Fact, frozen=True, kw_only=True, tag="cancel-requested.v1"):
+    """The cancellation of an answer was requested."""
+
     answer: AnswerId
 
 
 class AnswerEnded(_Fact, frozen=True, kw_only=True):
-    """The end of an answer, with all that the answer says. The class that is stored tells the outcome."""
+    """The end of an answer with its whole content. The stored class determines the outcome."""
 
     outcome: ClassVar[Outcome]
     message: MessageId
@@ -134,51 +140,57 @@ class AnswerEnded(_Fact, frozen=True, kw_only=True):
     usage: Usage = Usage()
     spans: tuple[AttemptSpan, ...] = ()
     left_out: int = 0
-    """How many messages of the branch did not fit into the model's window."""
+    """Number of messages of the branch that did not fit into the model's context window."""
 
 
 class AnswerCompleted(AnswerEnded, frozen=True, kw_only=True, tag="answer-completed.v1"):
-    """The model came to its own end."""
+    """The model completed the answer."""
 
     outcome: ClassVar[Outcome] = "completed"
 
 
 class AnswerFailed(AnswerEnded, frozen=True, kw_only=True, tag="answer-failed.v1"):
-    """The provider or its limits ended the answer; `error` says why, and `text` holds what came before."""
+    """The answer failed; `error` is the reason, and `text` holds the text so far."""
 
     outcome: ClassVar[Outcome] = "failed"
     error: Problem
 
 
 class AnswerCancelled(AnswerEnded, frozen=True, kw_only=True, tag="answer-cancelled.v1"):
-    """A person cancelled the answer; `text` holds what came before."""
+    """A person cancelled the answer; `text` holds the text so far."""
 
     outcome: ClassVar[Outcome] = "cancelled"
 
 
 class TitleGenerated(_Fact, frozen=True, kw_only=True, tag="title-generated.v1"):
+    """A title was generated by a model or from the first words."""
+
     title: str
     source: Literal["model", "words"]
 
 
 class ChatRenamed(_Fact, frozen=True, kw_only=True, tag="chat-renamed.v1"):
+    """A person set the title."""
+
     title: str
 
 
 class ChatArchived(_Fact, frozen=True, kw_only=True, tag="chat-archived.v1"):
-    pass
+    """The chat was archived."""
 
 
 class ChatUnarchived(_Fact, frozen=True, kw_only=True, tag="chat-unarchived.v1"):
-    pass
+    """The chat was restored from the archive."""
 
 
 class ChatMetadataChanged(_Fact, frozen=True, kw_only=True, tag="chat-metadata-changed.v1"):
+    """The metadata was replaced."""
+
     metadata: Json
 
 
 class ChatDeleted(_Fact, frozen=True, kw_only=True, tag="chat-deleted.v1"):
-    pass
+    """The chat was deleted: its tombstone."""
 
 
 AnswerRequest = MessageRequested | AnswerRequested
@@ -203,7 +215,7 @@ Fact = (
 
 
 class GenerationStarted(Struct, frozen=True, kw_only=True, tag="generation-started.v1"):
-    """Appended before the provider is called. `worker` is unique to the process: this fences all others."""
+    """An attempt started. It is appended before the provider is called and fences other workers."""
 
     attempt: Attempt
     worker: str
@@ -211,11 +223,11 @@ class GenerationStarted(Struct, frozen=True, kw_only=True, tag="generation-start
     request: Sequence
     left_out: int = 0
     crashes: int = 0
-    """How many earlier attempts ended without a word: those that count against the limit."""
+    """Number of earlier attempts that crashed, which count against the limit."""
 
 
 class TokenEmitted(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="token-emitted.v1"):
-    """Exactly one of `text`, `reasoning` and `tool_call` is set."""
+    """A piece of the answer. Exactly one of `text`, `reasoning` and `tool_call` is set."""
 
     attempt: Attempt
     index: Index
@@ -225,20 +237,20 @@ class TokenEmitted(Struct, frozen=True, kw_only=True, omit_defaults=True, tag="t
 
 
 class GenerationReset(Struct, frozen=True, kw_only=True, tag="generation-reset.v1"):
-    """What was emitted before is void; the index goes on."""
+    """Discards all earlier tokens; the index continues."""
 
     attempt: Attempt
 
 
 class GenerationHandedOver(Struct, frozen=True, kw_only=True, tag="generation-handed-over.v1"):
-    """The worker stopped in good order: the next may take over at once, and it does not count as a crash."""
+    """The worker stopped cleanly: another may take over at once, and it does not count as a crash."""
 
     attempt: Attempt
     usage: Usage = Usage()
 
 
 class GenerationEnded(Struct, frozen=True, kw_only=True, tag="generation-ended.v1"):
-    """Decides the outcome. All that the fact needs and the tokens do not tell."""
+    """Decides the outcome. It has the fields of the fact that the tokens do not have."""
 
     attempt: Attempt
     outcome: Outcome
@@ -255,12 +267,14 @@ AnswerEvent = GenerationStarted | TokenEmitted | GenerationReset | GenerationHan
 
 
 class CatalogueAnnounced(Struct, frozen=True, kw_only=True, tag="catalogue-announced.v1"):
+    """The models of a provider. The newest event of each provider is valid."""
+
     provider: str
     kind: str
     models: tuple[str, ...]
-    """Without the provider's name."""
+    """Names of models without the provider's name."""
     pattern: str = ""
-    """A regular expression; what matches it is a model too, listed or not."""
+    """A regular expression. Every name that matches it is a model, also if `models` does not list it."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -270,29 +284,29 @@ _catalogues = msgspec.json.Decoder(CatalogueAnnounced)
 
 
 def encode(event: Fact | AnswerEnded | AnswerEvent | CatalogueAnnounced) -> bytes:
-    """The same event gives the same bytes, on every machine: an append compares them to know its own."""
+    """Returns the event's JSON. The same event always gives the same bytes: an append compares them to find its own."""
     return _encoder.encode(event)
 
 
 def decode_fact(data: bytes) -> Fact:
-    """Raises `msgspec.MsgspecError` on an unknown tag or a body that is none."""
+    """Returns the fact. Raises `msgspec.MsgspecError` for an unknown tag or a malformed body."""
     fact: Fact = _facts.decode(data)
     return fact
 
 
 def decode_answer_event(data: bytes) -> AnswerEvent:
-    """As `decode_fact`."""
+    """Returns the event. Raises `msgspec.MsgspecError` for an unknown tag or a malformed body."""
     event: AnswerEvent = _answer_events.decode(data)
     return event
 
 
 def decode_catalogue(data: bytes) -> CatalogueAnnounced:
-    """As `decode_fact`."""
+    """Returns the catalogue. Raises `msgspec.MsgspecError` for an unknown tag or a malformed body."""
     return _catalogues.decode(data)
 
 
 def name_of(event: Fact | AnswerEnded) -> str:
-    """The event's name in its subject: the tag without its version."""
+    """Returns the event's name in its subject: the tag without its version."""
     tag = event.__struct_config__.tag
-    assert isinstance(tag, str)  # noqa: S101 - every event has one
+    assert isinstance(tag, str)  # noqa: S101 - every event has a tag
     return tag.partition(".")[0]

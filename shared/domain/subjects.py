@@ -1,7 +1,7 @@
-"""Where an event lives: the only place that knows subjects, stream names and the form of ids.
+"""Subjects, stream names and ids. No other module knows their form.
 
-A chat's id is a token of a subject, so it holds no dot, no space and no wildcard. A message's and an
-answer's id begins with its chat's id, so that whoever has the one also has the other.
+A chat's id is a token of a subject, so it contains no dot, space or wildcard. The ids of messages and answers begin
+with their chat's id.
 """
 
 import re
@@ -9,11 +9,11 @@ from typing import NewType
 from uuid import NAMESPACE_URL, uuid5
 
 Sequence = NewType("Sequence", int)
-"""JetStream's number of a stored event, within its stream."""
+"""JetStream's number of a stored event within its stream."""
 Index = NewType("Index", int)
-"""Number of a token event within its answer: 1, 2, 3, ... across attempts, no gaps, never used twice."""
+"""The number of a token event within its answer: 1, 2, 3, ... across attempts, without gaps or repetitions."""
 Attempt = NewType("Attempt", int)
-"""Number of a try at an answer, from 1."""
+"""The number of an attempt at an answer, from 1."""
 ChatId = NewType("ChatId", str)
 MessageId = NewType("MessageId", str)
 AnswerId = NewType("AnswerId", str)
@@ -25,7 +25,7 @@ CHATS_SUBJECTS = "chats.*.*"
 TOKENS_SUBJECTS = "tokens.*.*"
 MODELS_SUBJECTS = "models.*"
 GENERATORS = "generators"
-"""The durable consumer from which all generators take requests."""
+"""The durable consumer from which all generators pull requests."""
 TITLES = "titles"
 REQUESTS = ("chats.*.message-requested", "chats.*.answer-requested")
 ENDS = ("chats.*.answer-completed",)
@@ -40,7 +40,7 @@ def fact(chat: str, name: str) -> str:
 
 
 def facts(chat: str) -> str:
-    """All facts of a chat; it also names the condition under which each of them is appended."""
+    """Returns the wildcard of a chat's facts, which is also the scope of their expected sequence."""
     return f"chats.{chat}.*"
 
 
@@ -57,17 +57,17 @@ def catalogue(provider: str) -> str:
 
 
 def worker(worker_id: str) -> str:
-    """Core NATS, not a stream: where a worker answers whether it still has an answer."""
+    """Returns the core NATS subject on which a worker responds whether it is generating an answer."""
     return f"workers.{worker_id}"
 
 
 def importer(chat: str) -> str:
-    """Core NATS, not a stream: where somebody answers for as long as this chat is being imported."""
+    """Returns the core NATS subject on which an import responds while it imports this chat."""
     return f"imports.{chat}"
 
 
 def stream_of(subject: str) -> str:
-    """Raises `ValueError` on a subject of no stream."""
+    """Returns the stream of a subject. Raises `ValueError` if it belongs to none."""
     match subject.partition(".")[0]:
         case "chats":
             return CHATS
@@ -92,7 +92,7 @@ def parse(subject: str) -> tuple[str, ChatId, AnswerId | None]:
 
 
 def client_id(text: str) -> str | None:
-    """A client's own id in its one canonical form (UUID in lower case, ULID in upper), or None if it is neither."""
+    """Returns a client's id in canonical form (UUID in lower case, ULID in upper case), or None if it is neither."""
     for form in (text.lower(), text.upper()):
         if _CLIENT_ID.fullmatch(form):
             return form
@@ -100,7 +100,7 @@ def client_id(text: str) -> str | None:
 
 
 def keyed_id(owner: str, key: str) -> str:
-    """The id that an `Idempotency-Key` stands for: the same owner and key give the same id, for ever."""
+    """Returns the id for an `Idempotency-Key`. The same owner and key always give the same id."""
     return str(uuid5(uuid5(NAMESPACE_URL, "urn:unspool:idempotency"), f"{owner}\n{key}"))
 
 
@@ -113,7 +113,7 @@ def answer_id(chat: ChatId, local: str) -> AnswerId:
 
 
 def chat_of(id_: str) -> ChatId:
-    """The chat of a message's or an answer's id; of a chat's id, itself."""
+    """Returns the chat of a message's or an answer's id; for a chat's id it returns the id itself."""
     return ChatId(id_.partition("_")[0])
 
 

@@ -32,6 +32,7 @@ ROOMS_IN_PLAIN_LANGUAGE = (
     "services/api/projector_process.py",
     "services/api/scrape_gauges.py",
     "services/api/streaming/",
+    "shared/domain/",
     "shared/logging.py",
     "shared/metrics.py",
     "shared/settings.py",

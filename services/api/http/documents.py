@@ -8,7 +8,7 @@ import msgspec
 
 from services.api.read_model import stored_json
 from services.api.streaming.sse import facts_cursor
-from shared.domain.answer import AnswerState, merged_tool_calls
+from shared.domain.answer import AnswerState, merge_tool_calls
 from shared.domain.chat import ChatState
 from shared.domain.events import AnswerEnded, AnswerFailed
 from shared.domain.subjects import Sequence
@@ -80,7 +80,7 @@ def running_answer(answer: str, state: AnswerState) -> Document:
     return _answer(answer, "generating" if state.attempt else "queued", cursor) | {
         "text": state.whole_text,
         "reasoning": state.whole_reasoning,
-        "tool_calls": msgspec.to_builtins(merged_tool_calls(state.tool_calls)),
+        "tool_calls": msgspec.to_builtins(merge_tool_calls(state.tool_calls)),
         "model": state.model or None,
         "left_out": state.left_out,
     }
