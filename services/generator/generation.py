@@ -1,8 +1,8 @@
-"""Making one answer, from a request that was delivered to its end in the log.
+"""Generates one answer, from its delivered request to its end in the log.
 
-The order that makes a crash at any line harmless: `GenerationStarted` before the provider is called;
-`GenerationEnded` on the answer's subject, which decides the outcome; the fact on the chat's; the
-acknowledgement last, by the worker that calls `run`.
+The order makes a crash at any line harmless: `GenerationStarted` before the provider is called; `GenerationEnded` on
+the answer's subject, which decides the outcome; the fact on the chat's subject; the acknowledgement last, by the worker
+that calls `run`.
 """
 
 from enum import Enum
@@ -10,12 +10,12 @@ from typing import assert_never
 
 from services.generator import metrics
 from services.generator import prompt as prompts
-from services.generator.asked import asked_at
 from services.generator.problems import INTERNAL, problem_of
 from services.generator.providers import Finished
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import stream_with_retries
 from services.generator.relay import Copy
+from services.generator.request_lookup import find_request
 from services.generator.takeover import EndNow, Generate, Gone, Plan, Settled, WriteFact, next_attempt, plan
 from services.generator.writer import AnswerWriter
 from shared.domain import subjects
@@ -47,7 +47,7 @@ log = logger(__name__)
 
 
 class Stop(Enum):
-    """Why a running answer is to stop."""
+    """The reason to stop an answer."""
 
     CANCELLED = "cancelled"
     DELETED = "deleted"
@@ -55,11 +55,11 @@ class Stop(Enum):
 
 
 class HandedOver(Exception):
-    pass
+    """The worker stops: the request goes back to the queue at once."""
 
 
 class Generation:
-    """One answer in the hands of this worker. `run` once; `stop` at any time."""
+    """Generates one answer. Call `run` once, and `stop` at any time. The worker owns it."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class Generation:
         worker: str,
     ) -> None:
         self.request = request
-        self.asked_at = sequence
-        """The request's sequence; 0 once it is known that the log has lost it."""
+        self.request_sequence = sequence
+        """The sequence of the request; 0 if the log has lost it."""
         self.doubtful = False
-        """Whether the log was away meanwhile: it may have come back without its tail."""
+        """True after the log was away: it may have lost its tail."""
         self._log = log_
         self._registry = registry
         self._settings = settings
@@ -87,16 +87,17 @@ class Generation:
         self._usage = Usage()
 
     def stop(self, why: Stop) -> None:
-        """Closes the connection to the provider at once; what has come in so far is kept. The first reason counts."""
+        """Closes the connection to the provider at once and keeps the text so far. Only the first reason counts."""
         if self._stop is None:
             self._stop = why
         if self._copy is not None:
             self._copy.stop()
 
     async def run(self) -> None:
-        """Returns when nothing more is to be done for the request. Raises `HandedOver` to have it given back.
+        """Generates the answer and returns when its request can be acknowledged.
 
-        Raises `SequenceConflict` when another worker has the answer, `LogUnavailable` when patience ran out.
+        Raises `HandedOver` if the request must go back to the queue, `SequenceConflict` if another worker has the
+        answer, and `LogUnavailable` if the log stays away too long.
         """
         try:
             await self._run()
@@ -125,7 +126,7 @@ class Generation:
         await self._write_fact()
 
     async def give_up(self) -> None:
-        """Ends the answer as failed: for a request at which this code itself fails, again and again."""
+        """Ends the answer as failed. For a request on which this code has failed several times."""
         await self.writer.load_once()
         await self._end_now(EndNow("failed", INTERNAL))
         await self._write_fact()
@@ -161,12 +162,12 @@ class Generation:
 
     async def _facts_since(self) -> list[Fact]:
         scope = subjects.facts(self.request.chat)
-        return facts_of(await self._log.read(scope, self.asked_at))
+        return facts_of(await self._log.read(scope, self.request_sequence))
 
     # --- generating -------------------------------------------------------------------------------
 
     async def _generate(self, todo: Generate) -> None:
-        """Attempt after attempt, until one ends: a stream that breaks off is gone on with, or begun again."""
+        """Makes attempts until one ends. After an interruption the next one continues the text, or begins again."""
         self._usage = self.writer.state.usage
         while True:
             try:
@@ -182,7 +183,7 @@ class Generation:
             except ProviderRefused as error:
                 if not todo.go_on or self.writer.state.spans[-1].attempt == todo.attempt:
                     return await self._append_end("failed", error=problem_of(error))
-                # It may be the text so far that it does not take, whatever the settings say of it: once without.
+                # The provider may reject the given text, although `prefill` allows it: try once without.
                 log.warning("prefill-refused", **self.log_fields, status=error.status)
                 todo = next_attempt(self.writer.state, crashes=todo.crashes, can_continue=False)
             except ProviderError as error:
@@ -205,7 +206,7 @@ class Generation:
                 return await self._append_end("cancelled", finish_reason="cancelled")
 
     async def _attempt(self, todo: Generate) -> Finished | None:
-        """One call of the provider, to its end; None when `stop` was called. Raises `ProviderError`."""
+        """Calls the provider and copies its stream to the log. Returns None after `stop`. Raises `ProviderError`."""
         provider, model = self._registry.find(self.request.model)
         prefill = self.writer.state.whole_text if todo.go_on else ""
         trimmed = prompts.build(
@@ -221,7 +222,7 @@ class Generation:
                 attempt=todo.attempt,
                 worker=self._worker,
                 model=f"{provider.name}/{model}",
-                request=self.asked_at,
+                request=self.request_sequence,
                 left_out=trimmed.left_out,
                 crashes=todo.crashes,
             )
@@ -238,14 +239,14 @@ class Generation:
 
     async def _context(self) -> list[Fact]:
         found = await self._log.fetch(subjects.CHATS, self.request.context)
-        chat = self.request.chat  # an imported or forged reference never shows another chat's text
+        chat = self.request.chat  # An imported or forged reference must not reveal another chat's text.
         return facts_of(one for one in found if one and one.chat == chat)
 
     # --- ending --------------------------------------------------------------------------------------
 
     async def _end_now(self, todo: EndNow) -> None:
         await self.writer.end_without_provider(
-            self.request, self.asked_at, worker=self._worker, outcome=todo.outcome, error=todo.error
+            self.request, self.request_sequence, worker=self._worker, outcome=todo.outcome, error=todo.error
         )
 
     async def _append_end(
@@ -255,9 +256,9 @@ class Generation:
 
     async def _write_fact(self) -> None:
         """Appends the fact of the end. The first try expects the request to be the chat's newest fact: it saves a read."""
-        if self.doubtful:  # another fact of this chat may have the request's sequence by now
-            await self._ask_the_log()
-        expected = self.asked_at
+        if self.doubtful:  # Another fact of this chat may have the request's sequence by now.
+            await self._check_request()
+        expected = self.request_sequence
         while True:
             try:
                 sequence = await self.writer.append_end_fact(self.request, expected)
@@ -274,9 +275,9 @@ class Generation:
 
     async def _plan_again(self) -> Sequence | None:
         """Returns the chat's newest sequence, or None if another writer appended the end. Raises `ChatGone`."""
-        await self._ask_the_log()
+        await self._check_request()
         scope = subjects.facts(self.request.chat)
-        since = await self._log.read(scope, self.asked_at)
+        since = await self._log.read(scope, self.request_sequence)
         todo = self._plan(facts_of(since))
         if isinstance(todo, Gone):
             raise ChatGone(self.request.chat)
@@ -285,13 +286,13 @@ class Generation:
         newest = since[-1] if since else await self._log.last(scope)
         return newest.sequence if newest else Sequence(0)
 
-    async def _ask_the_log(self) -> None:
-        """Whether the answer is still asked for, and where. Raises `ChatGone`."""
-        self.asked_at = await asked_at(self._log, self.request, self.asked_at)
-        if not self.asked_at:
+    async def _check_request(self) -> None:
+        """Updates the sequence of the request from the log. Raises `ChatGone` if the request is not there."""
+        self.request_sequence = await find_request(self._log, self.request, self.request_sequence)
+        if not self.request_sequence:
             raise ChatGone(self.request.chat)
 
     async def _forget(self) -> None:
-        """What this worker still wrote after the chat's tokens were purged goes too."""
+        """Purges events that this worker appended after the tokens of the chat were purged."""
         log.info("chat-gone", **self.log_fields)
         await self._log.purge(subjects.answer(self.request.answer))

@@ -53,7 +53,7 @@ _providers: set[str] = set()
 
 
 def know(providers: Iterable[str]) -> None:
-    """The providers that there are. Their series begin at zero: a rate needs something to rise from."""
+    """Creates the series of all providers with the value 0, because a rate needs a value to rise from."""
     _providers.update(providers)
     for name in (*_providers, _OTHER):
         for outcome in _OUTCOMES:

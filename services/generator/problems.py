@@ -1,4 +1,4 @@
-"""Why an answer failed, in the words that its reader gets."""
+"""Problems that clients get as the reason of a failed answer."""
 
 from shared.domain.errors import ProviderError
 from shared.domain.events import Problem

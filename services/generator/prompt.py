@@ -1,4 +1,4 @@
-"""From the facts of a branch to the prompt for a model, trimmed to its window. Pure."""
+"""Builds the prompt for a model from the facts of a branch, trimmed to the model's context window. Pure."""
 
 from collections.abc import Iterable
 
@@ -14,14 +14,15 @@ from shared.domain.events import (
 )
 
 _BYTES_PER_TOKEN = 3
-"""Cautious: English has about 4 bytes a token, Chinese about 3, and we would rather leave out one message too many."""
+"""A low estimate: English has about 4 bytes per token, Chinese about 3. It is better to leave out a message too many."""
 _TOKENS_PER_MESSAGE = 8
 
 
 class Trimmed(Struct, frozen=True):
+    """A prompt, and the number of the branch's oldest messages that it leaves out for lack of room."""
+
     prompt: Prompt
     left_out: int
-    """Messages of the branch, oldest first, for which there was no room."""
 
 
 def build(
@@ -33,7 +34,7 @@ def build(
     context_tokens: int,
     output_tokens: int,
 ) -> Trimmed:
-    """The system prompt and the newest message always stay; of the rest, the newest that fit."""
+    """Returns the system prompt, the newest message, and as many of the messages before it as fit."""
     said = [message for fact in context if (message := _said(fact))]
     if isinstance(request, MessageRequested):
         said.append(PromptMessage("user", text_of(request.content)))
@@ -45,7 +46,7 @@ def build(
         if room < 0 and kept:
             break
         kept.append(message)
-    while len(kept) > 1 and kept[-1].role == "assistant":  # a conversation begins with its user
+    while len(kept) > 1 and kept[-1].role == "assistant":  # A conversation begins with the user.
         kept.pop()
     prompt = Prompt(
         model=model,
@@ -72,7 +73,7 @@ def _said(fact: Fact) -> PromptMessage | None:
 
 
 def _alternating(messages: Iterable[PromptMessage]) -> tuple[PromptMessage, ...]:
-    """Some providers refuse two messages of one role in a row, as they stand after an answer without text."""
+    """Joins neighbours of the same role, which follow from an answer without text: some providers reject them."""
     joined: list[PromptMessage] = []
     for message in messages:
         if joined and joined[-1].role == message.role:

@@ -1,4 +1,4 @@
-"""Provider to log: one stream of deltas, written as token events."""
+"""Copies a provider's stream of deltas to the log, as token events."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,10 @@ from shared.tasks import cancel_and_wait
 
 
 class Copy:
-    """`run` once; `stop` at any time. Whatever ends the provider's stream, all that it gave is in the log first."""
+    """Copies one stream of a provider to the log. Call `run` once, and `stop` at any time. Its `Generation` owns it.
+
+    All deltas are in the log before the end of the stream is reported, also when it ends with an error.
+    """
 
     def __init__(
         self, deltas: AsyncGenerator[Delta | Finished, None], writer: AnswerWriter, settings: Settings
@@ -23,7 +26,7 @@ class Copy:
         self._settings = settings
         self._pending = Pending()
         self._source = asyncio.create_task(self._receive())
-        # Not in `_receive`: a task that is cancelled before its first step never comes to its `finally`.
+        # Not in `_receive`: a task that is cancelled before its first step does not run its `finally`.
         self._source.add_done_callback(lambda _: self._pending.wake())
 
     def stop(self) -> None:
@@ -31,7 +34,7 @@ class Copy:
         self._source.cancel()
 
     async def run(self) -> Finished | None:
-        """None when it was stopped. Raises what the provider's stream raises, or `SequenceConflict`."""
+        """Copies until the stream ends. Returns None after `stop`. Raises as the stream, and `SequenceConflict`."""
         try:
             while True:
                 ended = self._source.done()

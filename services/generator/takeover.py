@@ -1,6 +1,6 @@
-"""What a worker is to do with a request that it was given: begin, go on, finish or leave it. Pure.
+"""Plans the work for a delivered request: begin, continue, finish or leave it. Pure.
 
-A request comes to a worker for the first time or for the tenth; the log alone says which, and what is left to do.
+A request may be delivered several times. Only the log tells what was done before.
 """
 
 from collections.abc import Iterable
@@ -22,28 +22,28 @@ from shared.domain.subjects import Attempt
 
 
 class Settled(Struct, frozen=True):
-    """The end stands in the log, or is not ours to write: only the acknowledgement is missing."""
+    """Acknowledge only: the end is stored, or another process writes it."""
 
 
 class Gone(Struct, frozen=True):
-    """The chat was deleted: nothing is to be written for it any more."""
+    """Write nothing: the chat was deleted."""
 
 
 class WriteFact(Struct, frozen=True):
-    """The outcome is decided, its fact is missing."""
+    """Append the fact: the outcome is decided on the answer's subject, and its fact is missing."""
 
     ended: GenerationEnded
 
 
 class EndNow(Struct, frozen=True):
-    """It ends without a call of the provider."""
+    """End the answer without a call of the provider."""
 
     outcome: Outcome
     error: Problem | None = None
 
 
 class Generate(Struct, frozen=True, kw_only=True):
-    """Call the provider. `go_on` after the text so far, or `reset`: drop it; neither at the beginning."""
+    """Call the provider: `go_on` continues the text so far, `reset` drops it. Neither is set if there is none."""
 
     attempt: Attempt
     crashes: int
@@ -62,10 +62,10 @@ def plan(
     can_continue: bool,
     crashes_max: int,
 ) -> Plan:
-    """`facts_since` are the chat's facts after the request. Only crashes count: a worker that handed over did not."""
+    """Returns the plan from the facts of the chat after the request. A handover does not count as a crash."""
     if request.imported:
-        # It may have come between an import's request and its end. Whatever we wrote there would be a second end, so
-        # nothing is: the importer writes it, or, where that has died, whoever ends the answers that nobody makes.
+        # The request may lie before its imported end: an end from here would be a second one. The importer writes it,
+        # or, if the importer died, the orphan reaper.
         return Settled()
     cancelled = False
     for fact in facts_since:
@@ -89,7 +89,7 @@ def plan(
 
 
 def next_attempt(state: AnswerState, *, crashes: int, can_continue: bool) -> Generate:
-    """A text can be gone on with where it is all there is: reasoning and tool calls cannot be handed back to a model."""
+    """Returns the next attempt. It continues the text only if there are no tool calls, which a model cannot take back."""
     begun = bool(state.text or state.reasoning or state.tool_calls)
     go_on = bool(state.text) and not state.tool_calls and can_continue
     return Generate(

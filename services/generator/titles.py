@@ -1,7 +1,7 @@
-"""A title for a chat after its first answer: by the model, or else from the first words. Never over a person's own.
+"""Generates the title of a chat after its first answer: by the model, else from the first words of the question.
 
-Idempotent by the chat's facts: whoever is given the same answer again sees that there is a title. What the
-chat's facts were is the condition of the append, so that a rename that comes meanwhile wins.
+It never replaces a title that a person gave. A redelivery is harmless, because the facts of the chat show that there
+is a title. The append expects the newest sequence of the chat, so that a concurrent rename wins.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ _EXCERPT_CHARS = 1500
 _TITLE_CHARS_MAX = 80
 _OUTPUT_TOKENS = 40
 _CHARS_WITHOUT_SPACES = 24
-"""How much of a text without spaces, as in Chinese, stands for its first words."""
+"""Number of characters that replace the first words of a text without spaces, such as Chinese."""
 
 
 class Titles:
-    """Takes completed answers from the queue, a bounded number at a time."""
+    """Takes completed answers from the queue, up to `titles_in_flight_max` at a time. The worker owns it."""
 
     def __init__(self, log_: Log, registry: Registry, settings: Settings) -> None:
         self._log = log_
@@ -44,7 +44,7 @@ class Titles:
         self._deliveries: set[Delivery] = set()
 
     async def run(self) -> None:
-        """For ever."""
+        """Takes answers until it is cancelled."""
         ends = self._log.requests(subjects.TITLES, self._free)
         async with asyncio.TaskGroup() as group, contextlib.aclosing(ends):
             group.create_task(self._beat())
@@ -64,7 +64,9 @@ class Titles:
                 await delivery.in_progress()
 
     async def _take(self, delivery: Delivery) -> None:
-        """Whatever fails but the log ends with a title or without one; the queue never stands still for it."""
+        """Gives a title and acknowledges, also after an error: a title must not block the queue. If the log is away,
+        the delivery comes again.
+        """
         try:
             end = delivery.recorded.event
             if isinstance(end, AnswerCompleted):
@@ -83,7 +85,7 @@ class Titles:
             self._room.release()
 
     async def _give_title(self, end: AnswerCompleted) -> None:
-        if await self._expected(end.chat) is None:
+        if await self._find_expected(end.chat) is None:
             return
         asked = await self._first_question(end.chat)
         if asked is None:
@@ -92,7 +94,7 @@ class Titles:
         title, source = await self._by_model(end, text), "model"
         if not title:
             title, source = from_words(text, self._settings.title_words_max), "words"
-        while title and (expected := await self._expected(end.chat)) is not None:
+        while title and (expected := await self._find_expected(end.chat)) is not None:
             fact = TitleGenerated(
                 chat=end.chat,
                 owner=end.owner,
@@ -108,8 +110,8 @@ class Titles:
             log.info("titled", chat=end.chat, answer=end.answer, sequence=sequence, source=source)
             return
 
-    async def _expected(self, chat: ChatId) -> Sequence | None:
-        """The chat's newest sequence, if it is still there and has no title of any kind; else None."""
+    async def _find_expected(self, chat: ChatId) -> Sequence | None:
+        """Returns the chat's newest sequence, or None if the chat has a title or was deleted."""
         newest = await self._log.last(subjects.facts(chat))
         for name in ("chat-deleted", "chat-renamed", "title-generated"):
             if await self._log.last(subjects.fact(chat, name)):
@@ -126,7 +128,7 @@ class Titles:
         return fact if isinstance(fact, MessageRequested) and not fact.imported else None
 
     async def _by_model(self, end: AnswerCompleted, text: str) -> str:
-        """Empty when there is no model to ask, or it does not answer."""
+        """Returns the model's title, or '' if there is no model or it fails."""
         try:
             provider, model = self._registry.find(end.model)
             if provider.kind == "demo":
@@ -148,7 +150,7 @@ class Titles:
 
 
 def tidy(said: str) -> str:
-    """A model's reply as one short line: without quotes, markup or a line of its own before it."""
+    """Returns a model's reply as one short line without quotes and markup."""
     line = next((line for line in said.splitlines() if line.strip(" #*\"'`“”«»")), "")
     return _cut(line.strip(" #*\"'`“”«».").removeprefix("Title:").strip())
 

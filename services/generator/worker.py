@@ -1,7 +1,7 @@
-"""The worker: takes requests from the queue, keeps their answers going side by side, and hands them over when it stops.
+"""Takes requests from the queue, generates their answers concurrently, and hands them over when it stops.
 
-What it holds is bounded (`answers_in_flight_max`), what it holds it says (the heartbeat, and the answer to
-another worker's question), and nothing is acknowledged before its end is in the log.
+Invariants: at most `answers_in_flight_max` answers are in work; a heartbeat keeps their requests from redelivery, and
+the worker tells other workers which answers it has; a request is acknowledged only after its end is in the log.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ log = logger(__name__)
 
 
 class Worker:
-    """One per process. `id` is unique to the process: no two workers ever take one event for their own."""
+    """The worker of one process, which owns it. `id` is unique to the process, so that no event of another looks like its own."""
 
     def __init__(self, log_: Log, registry: Registry, settings: Settings) -> None:
         self.id = str(uuid4())
@@ -47,7 +47,7 @@ class Worker:
         log_.on_reconnect(self._log_is_back)
 
     async def serve(self) -> None:
-        """Until `stop`. Then hands over what it has, within `shutdown_seconds`."""
+        """Works until `stop`, then hands over its answers within `shutdown_seconds`."""
         await self._log.listen(subjects.worker(self.id), self._answer_question)
         stops = Follower(self._log, subjects.CHATS, self._handle_stop, self._settings, filters=subjects.STOPS)
         beside = [stops.run(), self._beat(), self._announce()]
@@ -95,7 +95,7 @@ class Worker:
     async def _take(self, delivery: Delivery) -> None:
         request = delivery.recorded.event
         if isinstance(request, Unknown):
-            # Left in the queue: a newer generator may know it. It never blocks the others.
+            # Leave it in the queue: a newer generator may know it. It does not block other requests.
             log.error("undecodable-request", sequence=delivery.recorded.sequence, reason=request.reason)
             await delivery.nak(self._settings.ack_wait_seconds)
             return
@@ -103,7 +103,7 @@ class Worker:
             await delivery.ack()
             return
         if request.answer in self._running:
-            # It came again while we have it (the broker was away): the newest delivery is the one to acknowledge.
+            # Redelivered while it is in work, after the broker was away: acknowledge the newest delivery.
             self._running[request.answer] = (self._running[request.answer][0], delivery)
             return
         await self._room.acquire()
@@ -137,10 +137,10 @@ class Worker:
             log.warning("fenced", **generation.log_fields, reason=str(error))
             metrics.FENCED.inc()
         except (LogUnavailable, LogFull) as error:
-            # Not acknowledged: the request comes again, here or elsewhere, when the broker is back.
+            # Do not acknowledge: the request is redelivered when the broker is back.
             log.warning("gave-up-for-now", **generation.log_fields, reason=str(error))
         except Exception:
-            # The request is redelivered, and counts as a crash there: it never blocks the queue.
+            # The request is redelivered and counts as a crash there. It does not block the queue.
             log.exception("generation-crashed", **generation.log_fields)
             metrics.CRASHES.inc()
             if delivery.delivered >= self._settings.attempts_max:
@@ -157,18 +157,18 @@ class Worker:
             log.exception("could-not-end", **generation.log_fields)
 
     async def _somebody_has_it(self, generation: Generation) -> bool:
-        """After an outage of the broker everyone is alive, and nothing is to be taken over.
+        """Asks the worker that began the answer, and returns True if it still has it.
 
-        Asked also at a first delivery: this process may have slept over it, and another has begun meanwhile.
+        After an outage of the broker all workers are alive, and no answer needs a takeover. Ask at first deliveries
+        too: this process may have been suspended since, and another worker may have begun.
         """
         await generation.writer.load_once()
         state = generation.writer.state
         if not state.under_way or state.worker == self.id:
             return False
         question = generation.request.answer
-        with contextlib.suppress(
-            LogUnavailable
-        ):  # silent: stopped or stuck. The fence makes taking over safe.
+        # No reply: that worker has stopped or hangs. The fence makes a takeover safe.
+        with contextlib.suppress(LogUnavailable):
             reply = await self._log.ask(
                 subjects.worker(state.worker), question, self._settings.question_timeout_seconds
             )
@@ -199,7 +199,7 @@ class Worker:
                 pass
 
     async def _announce(self) -> None:
-        """What models there are, for the API: again and again, since a provider may come up later."""
+        """Publishes the models for the API at intervals, because a provider may start later."""
         while True:
             for catalogue in await self._registry.list_catalogues():
                 with contextlib.suppress(UnspoolError):
@@ -215,6 +215,6 @@ class Worker:
 
 
 async def _acknowledge(generation: Generation, delivery: Delivery) -> None:
-    """Not what a log that lost its tail no longer has: another request may have its sequence by now."""
-    if generation.asked_at == delivery.recorded.sequence:
+    """Acknowledges a request unless the log lost it: another request may have its sequence by now."""
+    if generation.request_sequence == delivery.recorded.sequence:
         await delivery.ack()

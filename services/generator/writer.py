@@ -1,7 +1,7 @@
-"""Writing one answer's events: in order, fenced, one publish in flight, and known by heart.
+"""Writes the events of one answer: in order, fenced, with one publish in flight, and kept in memory.
 
-What comes in while a publish is under way goes together into the next event. So latency is one round
-trip when all is calm, and events grow, instead of queues, when it is not.
+Deltas that arrive during a publish form the next event. So latency is one round trip under low load, and under high
+load events grow instead of queues.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _TAIL_RETRIES_MAX = 5
 
 
 class Pending:
-    """Deltas that wait for the next event. Bounded by the answer's own limit, which the worker keeps."""
+    """Deltas that wait for the next event. The limit of the whole answer, which `Copy` checks, limits them."""
 
     def __init__(self) -> None:
         self._deltas: list[Delta] = []
@@ -37,12 +37,12 @@ class Pending:
         self._changed.set()
 
     async def wait(self) -> None:
-        """Until something was added, or `wake` was called, since the last `wait`."""
+        """Waits until a delta was added, or `wake` was called, since the last `wait`."""
         await self._changed.wait()
         self._changed.clear()
 
     def take(self, attempt: int, index: Index, max_bytes: int) -> TokenEmitted | None:
-        """The longest run of one kind from the front that fits into one event, as that event."""
+        """Removes the first deltas, as many of one kind as fit into one event, and returns them as that event."""
         if not self._deltas:
             return None
         first = self._deltas[0]

@@ -18,7 +18,7 @@ HOSTS = "|".join(rf"{name}[.]org" for name in ("pypi", "pythonhosted", "npmjs", 
 OF_ONE_MACHINE = re.compile(f"{PATHS}|{HOSTS}")
 ROOMS_IN_PLAIN_LANGUAGE = (
     "services/api/http/",
-    "services/generator/providers/",
+    "services/generator/",
     "infra/deploy/",
     "infra/transfer/",
     "infra/verify/",

@@ -1,4 +1,4 @@
-"""Whether an answer is still asked for: a log that lost its tail may have lost the question with it."""
+"""Finds the request of an answer in the log, which may have lost it together with its tail."""
 
 from shared.domain import subjects
 from shared.domain.events import AnswerRequest, AnswerRequested, MessageRequested
@@ -6,11 +6,11 @@ from shared.domain.subjects import Sequence
 from shared.log.protocol import Log
 
 
-async def asked_at(log: Log, request: AnswerRequest, sequence: Sequence) -> Sequence:
-    """The sequence of the request: another than `sequence` where it was lost, and asked again by the same id.
+async def find_request(log: Log, request: AnswerRequest, sequence: Sequence) -> Sequence:
+    """Returns the sequence at which the request is stored, or 0 if the log does not have it.
 
-    0 where it is not there at all. The end of an answer that nobody asked for would bar the chat's id for ever:
-    whoever got the `202` could not even ask again.
+    The result differs from `sequence` if the request was lost and then repeated with the same id. Never write an end
+    without its request: the end would block the chat's id, and the client could not repeat the call.
     """
     (found,) = await log.fetch(subjects.CHATS, [sequence])
     if found is not None and found.event == request:
