@@ -23,6 +23,20 @@ BESIDE_UP = click.option(
     help="Data directory of the `unspool up` whose servers are meant. Default: the servers that are configured, "
     "else the default directory of `up`.",
 )
+UP_DATA = click.option(
+    "--data",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Data directory of the `unspool up` that is meant. Default: the default directory of `up`.",
+)
+URLS = click.option(
+    "--url",
+    "urls",
+    metavar="URL",
+    multiple=True,
+    help="URL of an API process. Several: if one is away, another is asked. Default: those of the running "
+    "`unspool up`.",
+)
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
@@ -49,3 +63,14 @@ def settings_beside_up(context: click.Context, data: Path | None) -> Settings:
     from infra.local.embedded import with_embedded  # noqa: PLC0415 - only for the commands that need it
 
     return with_embedded(settings_of(context), data, context.obj)
+
+
+def api_urls(settings: Settings, urls: tuple[str, ...], data: Path | None) -> tuple[str, ...]:
+    """Returns the URLs that were given, else those of the running `unspool up`. Raises `NothingRuns`."""
+    if urls:
+        return urls
+    from infra.local.data_directory import DataDirectory, default_path  # noqa: PLC0415 - as above
+    from infra.local.running import find_api_urls  # noqa: PLC0415 - as above
+
+    default_port = settings.port if data is None else None
+    return find_api_urls(DataDirectory(data or default_path()), default_port=default_port)

@@ -53,6 +53,7 @@ class NatsServer:
             log=self._data.logs / "nats.log",
             pid_file=self._data.run / "nats.pid",
             environ=dict(os.environ) | variables,
+            address=f"127.0.0.1:{self.port}",
         )
 
     async def before_start(self) -> None:

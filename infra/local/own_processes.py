@@ -34,15 +34,22 @@ class OwnProcesses:
 
     def api(self, number: int) -> Program:
         """Returns the program of an API process; numbers begin at 1."""
-        port = str(self._settings.port + number - 1)
-        return self._program("API", number, {}, "api", "--host", self._settings.host, "--port", port)
+        port = self._settings.port + number - 1
+        command = ("api", "--host", self._settings.host, "--port", str(port))
+        return self._program("API", number, {}, self._address(port), *command)
 
     def generator(self, number: int) -> Program:
         """Returns the program of a generator process; numbers begin at 1."""
         port = self._settings.generator_port and self._settings.generator_port + number - 1
-        return self._program("generator", number, {"UNSPOOL_GENERATOR_PORT": str(port)}, "generator")
+        variables = {"UNSPOOL_GENERATOR_PORT": str(port)}
+        return self._program("generator", number, variables, self._address(port) if port else "", "generator")
 
-    def _program(self, kind: str, number: int, variables: Mapping[str, str], *command: str) -> Program:
+    def _address(self, port: int) -> str:
+        return f"{host_to_call(self._settings.host)}:{port}"
+
+    def _program(
+        self, kind: str, number: int, variables: Mapping[str, str], address: str, *command: str
+    ) -> Program:
         # -P: do not import from the current directory. -X: Python ignores this option; it marks the processes of
         # this data directory, for `ps` and for the search for orphans after a crash.
         python = (sys.executable, "-P", "-X", f"unspool={self._data.path}", "-m", "infra.cli")
@@ -55,6 +62,7 @@ class OwnProcesses:
             log=self._data.logs / f"{file_name}.log",
             pid_file=self._data.run / f"{file_name}.pid",
             environ={**os.environ, **self._urls, **own, **variables},
+            address=address,
         )
 
 

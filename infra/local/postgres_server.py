@@ -154,4 +154,5 @@ class PostgresServer:
             kill_signal=signal.SIGQUIT,  # "immediate" shutdown: the next start recovers
             account=self._account,
             directory=Path("/"),
+            address=f"127.0.0.1:{self.port}" if self.port else "",
         )

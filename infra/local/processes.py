@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -10,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import psutil
+from msgspec import Struct
 
 from infra.local.accounts import Account
 from shared.domain.errors import UnspoolError
@@ -41,6 +42,18 @@ class Program:
     account: Account | None = None
     """The account that runs it; None for the current user."""
     directory: Path | None = None
+    address: str = ""
+    """The host and port where it listens, for people and for `infra/local/running.py`; empty if nowhere."""
+
+
+class SavedProcess(Struct, frozen=True, kw_only=True):
+    """The content of a pid file: what a process is, for those who did not start it."""
+
+    pid: int
+    argv: tuple[str, ...]
+    stop_signal: int
+    name: str = ""
+    address: str = ""
 
 
 async def spawn(program: Program) -> asyncio.subprocess.Process:
@@ -108,17 +121,17 @@ async def stop_orphans(run_directory: Path) -> list[str]:
     those in the pid file.
     """
     orphans = {
-        pid_file.stem: found for pid_file in _pid_files(run_directory) if (found := _find_orphan(pid_file))
+        pid_file.stem: found for pid_file in pid_files(run_directory) if (found := find_process(pid_file))
     }
-    for process, stop_signal in orphans.values():
+    for process, saved in orphans.values():
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(stop_signal)
+            process.send_signal(saved.stop_signal)
     alive = await wait_for_exit([process for process, _ in orphans.values()], ORPHAN_STOP_SECONDS)
     for process in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     await wait_for_exit(alive, ORPHAN_STOP_SECONDS)
-    for pid_file in _pid_files(run_directory):
+    for pid_file in pid_files(run_directory):
         pid_file.unlink(missing_ok=True)
     return list(orphans)
 
@@ -145,24 +158,32 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _pid_files(run_directory: Path) -> list[Path]:
+def pid_files(run_directory: Path) -> list[Path]:
+    """Returns the pid files of a data directory; each belongs to a process that was started and not stopped."""
     return sorted(run_directory.glob("*.pid"))
 
 
-def _find_orphan(pid_file: Path) -> tuple[psutil.Process, int] | None:
+def find_process(pid_file: Path) -> tuple[psutil.Process, SavedProcess] | None:
+    """Returns the process that a pid file describes, or None if it does not run; another may have its pid."""
     try:
-        saved = json.loads(pid_file.read_text())
-        process = psutil.Process(saved["pid"])
+        saved = msgspec.json.decode(pid_file.read_bytes(), type=SavedProcess)
+        process = psutil.Process(saved.pid)
         # Ignore the first argument: some systems report the interpreter's real path there.
-        same = process.cmdline()[1:] == saved["argv"][1:]
-        return (process, saved["stop_signal"]) if same else None
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        same = process.cmdline()[1:] == list(saved.argv[1:])
+    except (OSError, msgspec.MsgspecError, psutil.Error):
         return None
+    return (process, saved) if same else None
 
 
 def _write_pid_file(program: Program, pid: int) -> None:
-    saved = {"pid": pid, "argv": program.argv, "stop_signal": int(program.stop_signal)}
-    program.pid_file.write_text(json.dumps(saved))
+    saved = SavedProcess(
+        pid=pid,
+        argv=program.argv,
+        stop_signal=int(program.stop_signal),
+        name=program.name,
+        address=program.address,
+    )
+    program.pid_file.write_bytes(msgspec.json.encode(saved))
 
 
 def _send(process: asyncio.subprocess.Process, signal_: signal.Signals) -> None:
