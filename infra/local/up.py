@@ -5,7 +5,6 @@ Invariant: servers start first and stop last, so that a generator can hand over 
 
 import asyncio
 import contextlib
-import shlex
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +20,10 @@ from infra.local.own_processes import ApiClient, OwnProcesses, check_port
 from infra.local.postgres_server import PostgresServer
 from infra.local.processes import StartError, stop_orphans
 from infra.local.progress import Progress
+from infra.local.running import find_running
 from infra.local.servers import Server, wait_until_ready, why_not_started
 from infra.local.supervisor import Crew, Member
+from infra.local.welcome import Welcome, describe_try_out
 from shared.settings import Settings, is_set
 
 SERVICES_STOP_MARGIN_SECONDS = 0.3
@@ -31,7 +32,6 @@ SERVERS_STOP_SECONDS = 0.6
 MODELS_SECONDS = 15.0
 """Time to wait for the first model. Afterwards `up` continues with a warning."""
 POLL_SECONDS = 0.05
-QUESTION = "What is an event log, and what is it good for?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,19 +186,14 @@ class _Startup:
                 style="yellow",
             )
         say()
-        say("Ask a question from another terminal:", style="bold")
-        say(_example_call(url, with_key=bool(self._settings.api_key)))
+        welcome = Welcome(
+            url=url,
+            chat=uuid4(),
+            models=models,
+            processes=find_running(self._data),
+            default_model=self._settings.default_model,
+            with_key=bool(self._settings.api_key),
+        )
+        for line, style in describe_try_out(welcome):
+            say(line, style)
         say()
-
-
-def _example_call(url: str, *, with_key: bool) -> str:
-    """Returns a command that creates a chat and streams an answer. It can be repeated in the same chat."""
-    chat = uuid4()
-    headers = "-H content-type:application/json"
-    if with_key:
-        headers += ' -H "authorization: Bearer $UNSPOOL_API_KEY"'
-    content = shlex.quote(f'{{"content":"{QUESTION}"}}')
-    return (
-        f"""curl -so /dev/null {url}/v1/chats {headers} -d '{{"id":"{chat}"}}' && """
-        f"curl -N {url}/v1/chats/{chat}/messages {headers} -H accept:text/event-stream -d {content}"
-    )

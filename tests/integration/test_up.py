@@ -111,8 +111,9 @@ async def up(data_directory: Path) -> AsyncIterator[Up]:
 async def lasting() -> AsyncIterator[Up]:
     """For tests that do not stop it, and leave it whole."""
     with temporary_data() as data:
-        async with Up(data) as running:
-            await running.line("curl ")
+        # With a default model, the line to paste does not ask for the demo's slow one.
+        async with Up(data, UNSPOOL_DEFAULT_MODEL="demo/20x20ms") as running:
+            await running.line("unspool chat")
             yield running
 
 

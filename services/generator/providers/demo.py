@@ -21,7 +21,8 @@ TOKENS_MAX = 20_000
 PACE_MAX_MILLISECONDS = 10_000
 PATTERN = r"([1-9][0-9]{0,3}|1[0-9]{4}|20000)x(0|[1-9][0-9]{0,3}|10000)ms"
 """Contains both limits, because the API knows only the pattern."""
-LISTED = ("200x20ms", "20x20ms", "2000x5ms", "100x200ms")
+LISTED = ("200x20ms", "20x20ms", "2000x5ms", "100x200ms", "300x200ms")
+"""Models in the list. The last ones have a pace that a person can watch: 20 seconds, and a minute."""
 
 _QUOTE_MAX_CHARS = 80
 _LINE_TOKENS = 10
