@@ -90,9 +90,11 @@ def test_up_and_the_commands_beside_it_use_the_same_log(
 
 
 def test_the_version_stands_in_one_place() -> None:
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["hatch"]["version"]["path"] == "shared/version.py"
+    for name in ("pyproject.toml", "shared/client/pyproject.toml"):
+        project = tomllib.loads((CHECKOUT / name).read_text(encoding="utf-8"))
+        assert project["project"]["dynamic"] == ["version"]
+        source = (CHECKOUT / name).parent / project["tool"]["hatch"]["version"]["path"]
+        assert source.resolve() == CHECKOUT / "shared" / "version.py"
     assert CliRunner().invoke(commands, ["--version"]).output == f"unspool, version {VERSION}\n"
     assert make_app(Settings()).openapi()["info"]["version"] == VERSION
     for name in ("infra/Dockerfile", "infra/compose.yaml", "infra/cli.py", "services/api/app.py"):
