@@ -23,7 +23,7 @@ from services.api.read_model.pool import make_pool
 from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
 from services.api.read_model.projector import Projector
 from services.api.read_model.queries import Reads
-from services.api.read_model.rebuild import renewal
+from services.api.read_model.rebuild import make_renew
 from services.api.scrape_gauges import ScrapeGauges
 from services.api.streaming.answer_times import AnswerTimes
 from services.api.streaming.feed import Feed
@@ -110,7 +110,7 @@ async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None])
 
 def _make_context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
     projector = (
-        Projector(event_log, pool, settings, renewal(event_log, settings)) if settings.projector else None
+        Projector(event_log, pool, settings, make_renew(event_log, settings)) if settings.projector else None
     )
     reads = Reads(pool, settings, projector)
     states = ChatStates(event_log, reads, settings)
@@ -136,19 +136,19 @@ def _make_context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Con
                 hot_log.record_end(end, recorded.sequence)
             case ChatDeleted(chat=chat):
                 hot_log.drop_chat(chat)
-                leftovers.deleted(chat)
+                leftovers.follow_deletion(chat)
             case _:
                 pass
 
     def reset_views() -> None:
-        states.rewound()
+        states.reset()
         hot_log.drop_all()
         feed.reset()
 
     def handle_token(recorded: Recorded) -> None:
         hot_log.follow_tokens(recorded)
         feed.follow_tokens(recorded)
-        leftovers.tokens(recorded)
+        leftovers.follow_tokens(recorded)
         times.follow_tokens(recorded)
 
     streams = Streams(event_log, hot_log, states, settings)

@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 from services.api import metrics
 from services.api.read_model.pool import make_pool
 from services.api.read_model.projector import Projector
-from services.api.read_model.rebuild import renewal
+from services.api.read_model.rebuild import make_renew
 from shared.domain import subjects
 from shared.health_port import HealthPort
 from shared.log.event_log import EventLog
@@ -31,7 +31,7 @@ async def _serve(settings: Settings) -> int:
     async with EventLog.open(settings, "unspool-projector") as event_log:
         await event_log.ensure()
         async with make_pool(settings) as pool:
-            projector = Projector(event_log, pool, settings, renewal(event_log, settings))
+            projector = Projector(event_log, pool, settings, make_renew(event_log, settings))
             follower = Follower(event_log, subjects.CHATS, projector.news, settings)
             port = _health_port(projector, event_log, settings)
             async with port.open(), asyncio.TaskGroup() as group:

@@ -38,7 +38,7 @@ async def test_every_command_finds_the_servers_of_up(data_directory: Path) -> No
         assert found["queue"]["pending"] == 0
         assert await out_of("chat", "--model", "demo/2x0ms", typed="Where are you?\n") == "This is\n"
 
-        assert "rebuilt: " in await out_of("rebuild")
+        assert "rebuilt the read model" in await out_of("rebuild")
         assert "event     chat-created.v1" in await out_of("inspect", "1")
         assert "No differences." in await out_of("verify")
         assert "answer-completed" in await out_of("replay", chat)

@@ -17,7 +17,6 @@ PATHS = "|".join(f"/{name}/" for name in ("work", "root", "home", "Users"))
 HOSTS = "|".join(rf"{name}[.]org" for name in ("pypi", "pythonhosted", "npmjs", "debian"))
 OF_ONE_MACHINE = re.compile(f"{PATHS}|{HOSTS}")
 ROOMS_IN_PLAIN_LANGUAGE = (
-    "services/api/http/",
     "services/generator/",
     "infra/deploy/",
     "infra/transfer/",
@@ -26,12 +25,7 @@ ROOMS_IN_PLAIN_LANGUAGE = (
     "infra/inspect/",
     "infra/local/",
     "infra/terminal/",
-    "services/api/__main__.py",
-    "services/api/app.py",
-    "services/api/metrics.py",
-    "services/api/projector_process.py",
-    "services/api/scrape_gauges.py",
-    "services/api/streaming/",
+    "services/api/",
     "shared/domain/",
     "shared/logging.py",
     "shared/metrics.py",

@@ -1,4 +1,4 @@
-"""Which models there are: what the generators announced last. The API itself never speaks to a provider."""
+"""The models that generators announced last. The API itself never calls a provider."""
 
 import re
 import time
@@ -16,12 +16,16 @@ _SHOWN_MAX = 10
 
 
 class Model(Struct, frozen=True):
+    """One model of a provider, named `provider/model`."""
+
     id: str
     provider: str
     kind: str
 
 
 class Catalogue:
+    """Lists and resolves models. It reads the log at most every two seconds. The app owns it."""
+
     def __init__(self, log_: Log, settings: Settings) -> None:
         self._log = log_
         self._settings = settings
@@ -29,19 +33,19 @@ class Catalogue:
         self._read_at = float("-inf")
 
     async def models(self) -> list[Model]:
-        """Listed models of all providers, as `provider/model`; the default one first."""
+        """Returns the listed models of all providers, the default model first. Raises `LogUnavailable`."""
         await self._refresh()
         found = [Model(f"{c.provider}/{name}", c.provider, c.kind) for c in self._known for name in c.models]
         return sorted(found, key=lambda model: model.id != self._settings.default_model)
 
     async def resolve(self, model: str | None) -> str:
-        """The full name of a model: of the default one for None. Raises `UnknownModel`."""
+        """Returns a model's full name; for None that of the default model. Raises `UnknownModel` or `LogUnavailable`."""
         wanted = model or self._settings.default_model
         await self._refresh()
         if not wanted:
             first = next(((c.provider, c.models[0]) for c in self._known if c.models), None)
             if first is None:
-                raise LogUnavailable("no generator has said yet which models there are")
+                raise LogUnavailable("no generator has announced its models yet")
             return "/".join(first)
         found = {name for c in self._known if (name := _name_in(c, wanted))}
         if len(found) != 1:
@@ -64,7 +68,7 @@ class Catalogue:
 
 
 def _name_in(catalogue: CatalogueAnnounced, wanted: str) -> str | None:
-    """`provider/model` exactly; a bare name where it is listed. A model's own name may hold slashes."""
+    """Returns the full name: for `provider/model`, or for a bare name that is listed. Names may contain slashes."""
     provider, slash, name = wanted.partition("/")
     if slash and provider == catalogue.provider:
         open_ended = catalogue.pattern and re.fullmatch(catalogue.pattern, name)

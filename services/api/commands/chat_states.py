@@ -1,7 +1,7 @@
-"""Chats' states for commands and streams: rows of the read model, and what the follower of CHATS has since.
+"""States of chats for commands and streams: rows of the read model plus newer facts from the follower of CHATS.
 
-The law of this file: a state may be old, never wrong. What is decided on it is appended on the condition
-that it was the newest; and a "no" is given only after the leader was asked (`fresh`).
+Invariant: a state may be stale, never wrong. Facts that are decided on it are appended with its sequence as the
+expected one, and a rejection is reported only after a read from the leader (`fresh`).
 """
 
 from collections import OrderedDict
@@ -23,6 +23,8 @@ log = logger(__name__)
 
 
 class ChatStates:
+    """Caches states and keeps them up to date. The app owns it; the follower of CHATS feeds it."""
+
     def __init__(self, log_: Log, reads: Reads, settings: Settings) -> None:
         self._log = log_
         self._reads = reads
@@ -32,11 +34,11 @@ class ChatStates:
         self._deleted: OrderedDict[ChatId, None] = OrderedDict()
         self._follows_after: Sequence | None = None
         self._sound_mark = ""
-        """Of rows that were held against the log, and are of it."""
+        """The mark of a checkpoint that was verified against the log."""
         log_.on_reconnect(self._log_is_back)
 
     async def start(self) -> Sequence:
-        """Where the follower of CHATS is to begin: after what the rows have, so that there is no gap between them."""
+        """Returns the sequence from which the follower of CHATS must read, so that it leaves no gap after the rows."""
         position = await self._log.position(subjects.CHATS)
         try:
             folded = await self._reads.position()
@@ -47,7 +49,7 @@ class ChatStates:
         return Sequence(self._follows_after + 1)
 
     def follow(self, recorded: Recorded) -> None:
-        """Holds the next fact, and applies it to the cached state of its chat. Called by the follower of CHATS, in order."""
+        """Holds a fact and applies it to the cached state of its chat. The follower of CHATS calls it in order."""
         evicted = self._held.add(recorded)
         if evicted is not None:
             self._follows_after = evicted
@@ -59,11 +61,11 @@ class ChatStates:
             _apply(state, recorded)
 
     def is_deleted(self, chat: ChatId) -> bool:
-        """Whether this process knows it, while the rows may not yet. What was deleted stays deleted, unless the log lost it."""
+        """Returns True if this process knows the deletion; the rows may lag. It is final unless the log lost it."""
         return chat in self._deleted or ((state := self._cached.get(chat)) is not None and state.deleted)
 
     def _log_is_back(self) -> None:
-        """Perhaps without its tail. What the follower had not seen of that, nobody would ever take back here."""
+        """Evicts states newer than the follower's position: after a reconnect the log may have lost its tail."""
         self._sound_mark = ""
         for state in list(self._cached.values()):
             if state.sequence > self._seen:
@@ -73,32 +75,32 @@ class ChatStates:
     def _seen(self) -> Sequence:
         return self._held.newest or self._follows_after or Sequence(0)
 
-    def rewound(self) -> None:
+    def reset(self) -> None:
         self._cached.clear()
         self._deleted.clear()
         self._held.clear()
         self._follows_after = None
 
     async def get(self, chat: ChatId) -> ChatState:
-        """As new as this process knows. Raises `LogUnavailable` only if neither rows nor cache can tell."""
+        """Returns the newest state known here. Raises `LogUnavailable` if neither rows, cache nor log have it."""
         if (state := self._cached.get(chat)) is not None:
             self._cached.move_to_end(chat)
             return state
         try:
             state, checkpoint = await self._reads.chat_state(chat)
         except ReadModelUnavailable:
-            return await self._replayed(chat)
+            return await self._replay(chat)
         folded = checkpoint.position if checkpoint else Sequence(0)
         lost = checkpoint is not None and await self._is_lost(checkpoint)
         if lost or self._follows_after is None or folded < self._follows_after:
-            return await self._replayed(chat)
-        self._tell(state, folded)
+            return await self._replay(chat)
+        self._apply_held(state, folded)
         return state if lost is None else self._keep(state)
 
     async def _is_lost(self, checkpoint: Checkpoint) -> bool | None:
-        """Whether the rows hold what the log has lost; None while the log is away, and nobody knows.
+        """Returns True if the rows have facts that the log lost, None if the log is unavailable.
 
-        That they are a little ahead of this follower is nothing.
+        Rows that are only ahead of this follower are valid.
         """
         if checkpoint.mark == self._sound_mark or self._has_followed(checkpoint):
             return False
@@ -114,22 +116,22 @@ class ChatStates:
         return followed is not None and mark_of(followed) == checkpoint.mark
 
     async def fresh(self, chat: ChatId) -> ChatState:
-        """As the leader has it. Raises `LogUnavailable`."""
+        """Returns the state as the leader has it. Raises `LogUnavailable`."""
         state = await self.get(chat)
         newest = await self._log.last(subjects.facts(chat))
         if newest is None:
             if state.sequence == 0:
                 return state
-            return await self._replayed(chat)
+            return await self._replay(chat)
         if newest.sequence != state.sequence:
             if newest.sequence < state.sequence:  # the log lost its tail
-                return await self._replayed(chat)
+                return await self._replay(chat)
             for recorded in await self._log.read(subjects.facts(chat), state.sequence):
                 _apply(state, recorded)
         return state
 
-    async def _replayed(self, chat: ChatId) -> ChatState:
-        """From the log alone: dear in a large stream (`jetstream.md`), so only where the rows cannot help."""
+    async def _replay(self, chat: ChatId) -> ChatState:
+        """Returns the state read from the log alone, if the rows cannot be used: expensive in a large stream."""
         following = self._follows_after is not None
         state = ChatState(chat)
         for recorded in await self._log.read(subjects.facts(chat), Sequence(0)):
@@ -137,18 +139,18 @@ class ChatStates:
         self._cached.pop(chat, None)
         if (
             not following or self._follows_after is None
-        ):  # what comes before the follower begins, it will not tell
+        ):  # The follower will not deliver facts before its start.
             return state
-        self._tell(state, state.sequence)
+        self._apply_held(state, state.sequence)
         return self._keep(state)
 
-    def _tell(self, state: ChatState, folded: Sequence) -> None:
-        """Applies the facts that the follower has brought since `folded`."""
+    def _apply_held(self, state: ChatState, folded: Sequence) -> None:
+        """Applies facts newer than `folded` from the follower's buffer."""
         for recorded in self._held.of(state.id, folded):
             _apply(state, recorded)
 
     def _keep(self, state: ChatState) -> ChatState:
-        """The one object per chat that the follower keeps new. Another may have come first: then that one."""
+        """Caches the state and returns the chat's cached object, which may be another one that is at least as new."""
         known = self._cached.get(state.id)
         if known is not None and known.sequence >= state.sequence:
             return known
@@ -162,5 +164,5 @@ class ChatStates:
 def _apply(state: ChatState, recorded: Recorded) -> None:
     if isinstance(recorded.event, Fact):
         evolve(state, recorded.event, recorded.sequence)
-    else:  # this version does not know it, and yet an append must expect its sequence
+    else:  # An unknown event still counts: the next append must expect its sequence.
         state.sequence = Sequence(max(state.sequence, recorded.sequence))

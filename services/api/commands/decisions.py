@@ -1,8 +1,7 @@
-"""What commands a chat's state allows, and which facts they append. Pure.
+"""Decides which facts a command appends to a chat's state. Pure.
 
-The law of this file: a command is decided on the state that it is given, or refused with `Rejected`. The
-caller appends on the condition that this state was the newest, so that what was decided on an old one
-never gets into the log.
+Invariant: a command is decided on the given state or rejected with `Rejected`. The caller appends with the state's
+sequence as the expected one, so a decision on a stale state never gets into the log.
 """
 
 from typing import assert_never
@@ -34,6 +33,8 @@ class _Command(Struct, frozen=True, kw_only=True):
 
 
 class CreateChat(_Command, frozen=True, kw_only=True):
+    """Creates a chat."""
+
     title: str | None = None
     model: str | None = None
     system: str | None = None
@@ -42,7 +43,7 @@ class CreateChat(_Command, frozen=True, kw_only=True):
 
 
 class RequestMessage(_Command, frozen=True, kw_only=True):
-    """`parent` unset: the newest answer of the chat; None: the root, beside the chat's first message."""
+    """Posts a message and requests its answer. `parent` unset: the newest answer; None: a first message."""
 
     message: MessageId
     answer: AnswerId
@@ -56,7 +57,7 @@ class RequestMessage(_Command, frozen=True, kw_only=True):
 
 
 class RequestAnswer(_Command, frozen=True, kw_only=True):
-    """Another answer beside `beside`, to the same message."""
+    """Requests another answer to the message of the answer `beside`."""
 
     beside: AnswerId
     answer: AnswerId
@@ -68,11 +69,13 @@ class RequestAnswer(_Command, frozen=True, kw_only=True):
 
 
 class RequestCancel(_Command, frozen=True, kw_only=True):
+    """Cancels an answer."""
+
     answer: AnswerId
 
 
 class ChangeChat(_Command, frozen=True, kw_only=True):
-    """What is unset stays as it is. `id` makes the ids of the facts."""
+    """Changes a chat. Unset fields do not change. `id` is the prefix of the facts' ids."""
 
     id: str
     title: str | UnsetType = UNSET
@@ -81,14 +84,14 @@ class ChangeChat(_Command, frozen=True, kw_only=True):
 
 
 class DeleteChat(_Command, frozen=True, kw_only=True):
-    pass
+    """Deletes a chat."""
 
 
 Command = CreateChat | RequestMessage | RequestAnswer | RequestCancel | ChangeChat | DeleteChat
 
 
 def decide(command: Command, state: ChatState) -> tuple[Fact, ...]:
-    """What the command appends: nothing when it was done before. Raises `Rejected`, a class per reason."""
+    """Returns the facts to append: none if the command was executed before. Raises a subclass of `Rejected`."""
     match command:
         case CreateChat():
             return _create(command, state)
@@ -139,7 +142,7 @@ def _request_message(command: RequestMessage, state: ChatState) -> tuple[Fact, .
     if parent is not None:
         branch = state.answers.get(parent)
         if branch is None:
-            # Not `NotFound`: the chat that the call is about is there.
+            # Not `NotFound`: the chat of the request exists.
             raise Invalid("parent_id", "must be an answer of this chat")
         if branch.ended is None:
             raise AnswerInProgress(parent)
@@ -195,11 +198,13 @@ def _request_answer(command: RequestAnswer, state: ChatState) -> tuple[Fact, ...
 
 def _check_room(state: ChatState, messages_max: int) -> None:
     if len(state.messages) + len(state.answers) + 2 > messages_max:
-        raise Invalid("content", f"the chat is full: it has {messages_max} messages; begin another")
+        raise Invalid(
+            "content", f"the chat has reached its limit of {messages_max} messages: create another chat"
+        )
 
 
 def branch_context(state: ChatState, parent: AnswerId | None) -> tuple[Sequence, ...]:
-    """The facts that hold a branch's messages, oldest first, down to and with the answer `parent`."""
+    """Returns the sequences of a branch's facts, oldest first, up to and including the answer `parent`."""
     found: list[Sequence] = []
     while parent is not None:
         answer = state.answers[parent]

@@ -1,4 +1,4 @@
-"""Commands: decided on a state, appended on the condition that it was the newest, or decided again."""
+"""Executes commands: decides on a state, appends with its sequence, and decides again after a conflict."""
 
 from collections.abc import Callable
 
@@ -15,20 +15,20 @@ from shared.settings import Settings
 
 
 class Commands:
-    """`asking` is called with each answer just before its request is appended."""
+    """Executes commands on chats. It calls `before_request` before it appends a request. The app owns it."""
 
     def __init__(
-        self, log_: Log, states: ChatStates, settings: Settings, asking: Callable[[AnswerId], None]
+        self, log_: Log, states: ChatStates, settings: Settings, before_request: Callable[[AnswerId], None]
     ) -> None:
         self._log = log_
         self._states = states
         self._settings = settings
-        self._asking = asking
+        self._asking = before_request
 
     async def execute(self, command: Command) -> ChatState:
-        """The chat's state after the command: what it appends is in the log, or was there before.
+        """Returns the chat's state after the command: its facts are stored, now or by an earlier call.
 
-        Raises `Rejected` (then nothing was appended, and the leader was asked), `LogUnavailable` or `LogFull`.
+        Raises `Rejected` after a read from the leader, or `LogUnavailable` or `LogFull`.
         """
         state = await self._states.get(command.chat)
         for _ in range(self._settings.command_retries_max):
@@ -39,7 +39,8 @@ class Commands:
             except Rejected as error:
                 refused = error
             if not facts:
-                # A no, or "done before": this state may be behind, or hold what the log has lost. The leader has the word.
+                # Never reject, or report success, from a stale state: read from the leader, and decide again if
+                # the sequence moved.
                 before = state.sequence
                 state = await self._states.fresh(command.chat)
                 if state.sequence != before:
@@ -59,10 +60,10 @@ class Commands:
                 state = await self._states.fresh(command.chat)
                 continue
             return state
-        raise LogUnavailable(f"{command.chat}: others write to this chat faster than this call could")
+        raise LogUnavailable(f"{command.chat}: too many concurrent writes to this chat: try again")
 
     async def purge(self, chat: ChatId) -> None:
-        """What a deleted chat leaves behind. The tombstone stays: nothing brings the chat back."""
+        """Purges the events of a deleted chat except its tombstone, which makes the deletion final."""
         tombstone = await self._log.last(subjects.fact(chat, "chat-deleted"))
         if tombstone is None:
             return

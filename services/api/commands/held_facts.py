@@ -25,7 +25,7 @@ class HeldFacts:
         return self._newest
 
     def add(self, recorded: Recorded) -> Sequence | None:
-        """Adds the next fact; sequences only go up. Returns the sequence of the fact that was evicted for it, if any."""
+        """Adds the next fact; sequences must increase. Returns the sequence of the evicted fact, if any."""
         evicted = self._evict_oldest() if len(self._by_sequence) >= self._facts_max else None
         self._by_sequence[recorded.sequence] = recorded
         self._by_chat.setdefault(recorded.chat, deque()).append(recorded)
@@ -43,7 +43,7 @@ class HeldFacts:
                 yield recorded
 
     def clear(self) -> None:
-        """Forgets all facts: the log lost what had been followed."""
+        """Drops all facts, because the log lost events that were followed."""
         self._by_sequence.clear()
         self._by_chat.clear()
         self._newest = Sequence(0)

@@ -1,4 +1,4 @@
-"""What was written for a chat while it was deleted: its purge came first, so it would stay until its age is up."""
+"""Purges events that were appended to a chat while it was being deleted, after its purge."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,10 +14,10 @@ log = logger(__name__)
 
 
 class Leftovers:
-    """A chat is purged once more when its deletion is heard of, and whenever a token of it comes after that.
+    """Purges a chat again when its deletion is followed, and after each later token of it. The app owns and runs it.
 
-    Every API does so, as the one that purged first may have died, and a second purge removes nothing. The leader is
-    asked for the tombstone before: what is not deleted for it is not purged.
+    Every API does so, because the one that purged first may have died; a second purge removes nothing. Before a purge
+    it reads the tombstone from the leader: a chat that is not deleted there is not purged.
     """
 
     def __init__(self, commands: Commands, is_deleted: Callable[[ChatId], bool], settings: Settings) -> None:
@@ -28,18 +28,18 @@ class Leftovers:
         """At most as many as `is_deleted` knows (`chat_states_max`)."""
         self._more = asyncio.Event()
 
-    def deleted(self, chat: ChatId) -> None:
-        """Called by the follower of CHATS."""
+    def follow_deletion(self, chat: ChatId) -> None:
+        """Records a deleted chat. The follower of CHATS calls it."""
         self._chats[chat] = None
         self._more.set()
 
-    def tokens(self, recorded: Recorded) -> None:
-        """Called by the follower of TOKENS."""
+    def follow_tokens(self, recorded: Recorded) -> None:
+        """Records a late token of a deleted chat. The follower of TOKENS calls it."""
         if self._is_deleted(recorded.chat):
-            self.deleted(recorded.chat)
+            self.follow_deletion(recorded.chat)
 
     async def run(self) -> None:
-        """For ever."""
+        """Purges recorded chats until it is cancelled."""
         while True:
             await self._more.wait()
             self._more.clear()

@@ -68,7 +68,7 @@ def parse_after(after: str | None) -> Sequence:
 async def wait_for_cursor(context: Context, after: str | None) -> None:
     """Returns when the read model has reached the cursor. Raises `ReadModelBehind` if that takes too long."""
     if sequence := parse_after(after):
-        await context.reads.reached(sequence)
+        await context.reads.wait_for(sequence)
 
 
 async def resolve_model(
@@ -173,7 +173,7 @@ async def read_chat(
         # The rows may lag behind the log: ask the leader before reporting `not-found`, then wait for the rows.
         state = await context.states.fresh(id_)
         check_exists(state, owner)
-        await context.reads.reached(state.sequence)
+        await context.reads.wait_for(state.sequence)
         found = await context.reads.chat(id_)
     if found is None or found[0]["owner"] != owner or context.states.is_deleted(id_):
         raise NotFound("chat", id_)

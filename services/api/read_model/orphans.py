@@ -1,7 +1,7 @@
-"""Answers that nobody will make: their request is settled or gone from the queue, and yet they have no end.
+"""Ends orphans: answers without an end whose request is acknowledged or lost.
 
-The law of this file: no clock decides. A worker writes the end before it acknowledges; so what the queue says
-is settled, and the facts up to the log's end *after that* do not end, is an orphan, however long or short ago.
+No clock decides. A worker writes the end before it acknowledges. So an answer whose request is below the ack floor, and
+that has no end up to the log's end read *after* the ack floor, is an orphan, regardless of its age.
 """
 
 import asyncio
@@ -26,19 +26,19 @@ log = logger(__name__)
 _WORKER = "orphanage"
 _LOST = Problem(
     code="request-lost",
-    title="The answer could not be made.",
-    detail="Its request is no longer in the queue: a limit or an operator removed it. Ask again with regenerate.",
+    title="The answer could not be generated.",
+    detail="Its request was removed from the queue by a limit or an operator. Use regenerate to request it again.",
     status=500,
 )
 IMPORTED = Problem(
     code="imported",
-    title="The answer was not made here.",
-    detail="It had no end where it was exported, and an imported request is not generated again.",
+    title="The imported answer has no end.",
+    detail="It had not ended when it was exported, and imported requests are not generated. Use regenerate.",
 )
 
 
 class Orphans:
-    """Runs beside the projector, and only where it is the active one."""
+    """Ends orphans while this process' projector is active. The app owns and runs it."""
 
     def __init__(self, log_: Log, reads: Reads, projector: Projector, settings: Settings) -> None:
         self._log = log_
@@ -47,7 +47,7 @@ class Orphans:
         self._settings = settings
 
     async def run(self) -> None:
-        """For ever."""
+        """Checks for orphans until it is cancelled."""
         while True:
             await asyncio.sleep(self._settings.orphan_check_seconds)
             if self._projector.state != "active":
@@ -58,10 +58,10 @@ class Orphans:
                 log.warning("orphans-wait", reason=str(error))
 
     async def end_all(self) -> int:
-        """How many were ended now."""
+        """Ends all current orphans and returns their number."""
         settled = await self._log.ack_floor(subjects.GENERATORS)
         last = (await self._log.position(subjects.CHATS)).last
-        if self._projector.position < last:  # ends may be missing in the rows: the next round sees them
+        if self._projector.position < last:  # The rows may lack ends: check again in the next round.
             return 0
         rows = await self._reads.rows("orphans", settled, self._settings.orphans_max)
         for row in rows:
@@ -96,7 +96,7 @@ class Orphans:
         metrics.ORPHANS.inc()
 
     async def _is_being_imported(self, chat: ChatId) -> bool:
-        """Who is silent may be at work: then the next round asks again. If we are wrong, the importer is fenced."""
+        """Returns True if an import responds or the log is unavailable. A wrong result is safe: appends are fenced."""
         try:
             timeout_seconds = self._settings.question_timeout_seconds
             return await self._log.ask(subjects.importer(chat), "", timeout_seconds) is not None

@@ -1,6 +1,6 @@
-"""What each fact does to the rows: fact in, statements out. Pure; `projector.py` runs them.
+"""Maps each fact to the statements that change the rows. Pure; `projector.py` executes them.
 
-Every statement may run twice and changes nothing the second time.
+Every statement is idempotent.
 """
 
 from datetime import datetime
@@ -30,7 +30,7 @@ Statement = tuple[str, tuple[Any, ...]]
 
 
 def project(fact: Fact, sequence: Sequence, time: datetime) -> list[Statement]:
-    """The statements for one fact, in their order."""
+    """Returns the statements of one fact, in order."""
     match fact:
         case ChatCreated():
             return [_chat_created(fact, sequence, time)]
@@ -61,7 +61,7 @@ def project(fact: Fact, sequence: Sequence, time: datetime) -> list[Statement]:
 
 
 def _is_activity(fact: Fact) -> bool:
-    """What brings a chat to the top of the list: what is said in it, not how it is named or filed."""
+    """Returns True for facts that move a chat to the top of the list: messages and answers."""
     return isinstance(fact, MessageRequested | AnswerRequested | AnswerEnded)
 
 

@@ -1,8 +1,8 @@
-"""The projector: folds CHATS into Postgres, batch by batch, each with its checkpoint in one transaction.
+"""The projector: folds CHATS into Postgres in batches, each with its checkpoint in one transaction.
 
-The law of this file: the checkpoint moves by compare-and-set in the rows' own transaction. Two projectors
-at once do no harm, one of them fails there; an advisory lock only keeps the others from trying. What the
-projector cannot go on with, it does not go past: it stops, and `state` says why.
+Invariant: the checkpoint advances by compare-and-set in the transaction of the rows. Two concurrent projectors are
+safe, because one of them fails there; the advisory lock only prevents useless work. The projector never skips an event
+that it cannot process: it stops, and `reason` says why.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ _LOCK = 0x756E7370  # "unsp": one projector for this database
 
 
 class Projector:
-    """`state` is `standby`, `active` or `stopped`; `reason` says why it stopped or waits."""
+    """Folds the log. `state` is `standby`, `active` or `stopped`; `reason` explains it. The app owns and runs it."""
 
     def __init__(self, log_: Log, pool: asyncpg.Pool, settings: Settings, renew: Renew | None = None) -> None:
-        """`renew` makes the tables anew where they are an older version's."""
+        """Takes `renew`, which rebuilds tables of an older version."""
         self._log = log_
         self._renew = renew
         self._pool = pool
@@ -55,13 +55,13 @@ class Projector:
         self.reason = ""
         self.position = Sequence(0)
         self._doubtful = False
-        """Whether the log was away since the checkpoint was held against it."""
+        """True if the log was unavailable since the checkpoint was verified against it."""
         log_.on_reconnect(self._log_is_back)
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
 
     async def run(self) -> None:
-        """For ever; what Postgres and the log do meanwhile is waited out."""
+        """Projects until it is cancelled. Waits and retries while Postgres or the log is unavailable."""
         while True:
             try:
                 async with self._only_one() as lock:
@@ -79,13 +79,13 @@ class Projector:
 
     @contextlib.asynccontextmanager
     async def _only_one(self) -> AsyncIterator[asyncpg.Connection]:
-        """The connection that holds the lock: it goes when that does."""
+        """Yields the connection that holds the lock; if the connection breaks, the lock is released."""
         async with self._pool.acquire() as connection:
             await migrate(connection)
             tries = 0
             while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
                 tries += 1
-                # Who stops as this one did gives the lock back at once; who keeps it is at work, and all is well.
+                # A projector that stops releases the lock at once; one that holds it for several tries is working.
                 if self.state == "stopped" and tries >= _TRIES_UNTIL_WELL:
                     self._enter("standby")
                 await asyncio.sleep(self._settings.projector_retry_seconds)
@@ -110,7 +110,7 @@ class Projector:
             batch = await self._log.scan(
                 subjects.CHATS, checkpoint.position, self._settings.projector_batch_max
             )
-            if self._doubtful:  # it may have come back without its tail, and have grown since
+            if self._doubtful:  # the log may have lost its tail and have grown since
                 self._doubtful = False
                 checkpoint = await self._checkpoint(LIVE)
                 continue
@@ -122,28 +122,29 @@ class Projector:
                 checkpoint = await fold_batch(connection, LIVE, checkpoint, batch)
             self.position = checkpoint.position
             self._wake()
-        raise CheckpointMoved("the lock went with its connection: another projector may have it by now")
+        raise CheckpointMoved("the lock was lost with its connection: another projector may hold it now")
 
     def _enter(self, state: ProjectorState, reason: str = "") -> None:
         self.state, self.reason = state, reason
-        self._wake()  # whoever waits for the next move may have to look for it elsewhere
+        self._wake()  # Waiters must check whether another projector moves now.
 
     def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
 
     def news(self, _stored: Recorded | None = None) -> None:
-        """Called when CHATS has grown: for a follower's `handle`."""
+        """Wakes the projector, because CHATS has new events. It can be the `handle` of a follower."""
         self._news.set()
 
     def next_move(self) -> asyncio.Event:
-        """Set when this projector has folded its next batch, or is in another state. Taken before a look at the rows,
-        no move is missed.
+        """Returns an event that is set at the next batch or change of state.
+
+        Get it before reading the rows, so that no move is missed.
         """
         return self._moved
 
     async def _purge_deleted(self, batch: list[Recorded]) -> None:
-        """Whoever deleted a chat purges it at once, and may die before: here it is done before the checkpoint moves."""
+        """Purges deleted chats before the checkpoint moves: the deleting process may have died before its purge."""
         for recorded in batch:
             if isinstance(recorded.event, ChatDeleted):
                 await self._log.purge(subjects.facts(recorded.chat), before=recorded.sequence)
@@ -158,12 +159,12 @@ class Projector:
             check_incarnation(checkpoint, position.created, position.last)
 
     async def _bring_to_this_version(self) -> None:
-        """The rows are a function of the log: other tables are not altered, but filled anew beside the old ones."""
+        """Rebuilds tables of an older version from the log, instead of altering them."""
         async with self._pool.acquire() as connection:
             version = await connection.fetchval(statements()["version"]) or SCHEMA_VERSION
             if version > SCHEMA_VERSION:
                 raise ProjectorStopped(
-                    f"the read model is of version {version}, this program's is {SCHEMA_VERSION}: a newer one is at work"
+                    f"the read model has version {version}, this program {SCHEMA_VERSION}: run the newer program"
                 )
             if version < SCHEMA_VERSION and self._renew is not None:
                 log.info("projector-renews", version=version, to=SCHEMA_VERSION)
@@ -172,7 +173,7 @@ class Projector:
     async def _checkpoint(self, schema: str) -> Checkpoint:
         async with self._pool.acquire() as connection:
             checkpoint = await read_checkpoint(connection, schema)
-            # Asked after the checkpoint was read: what another projector folds meanwhile is no lost tail.
+            # Read the position after the checkpoint: facts that another projector folds meanwhile are no lost tail.
             position = await self._log.position(subjects.CHATS)
             if checkpoint is None:
                 checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
@@ -181,11 +182,11 @@ class Projector:
         if await is_lost(self._log, checkpoint):
             async with (
                 self._pool.acquire() as connection
-            ):  # what tells it now may be purged before the rebuild
+            ):  # Record it: the differing fact may be purged before the rebuild.
                 await connection.execute(statements(schema)["mark"], LOST)
             raise ProjectorStopped(
                 f"the fact at sequence {checkpoint.position} is not the one that was folded: the log lost its "
-                "tail, and has grown since; run `unspool rebuild` to go on from what the log has"
+                "tail and has grown since; run `unspool rebuild` to continue with the log's facts"
             )
         return checkpoint
 
@@ -193,9 +194,9 @@ class Projector:
 async def fold_batch(
     connection: asyncpg.Connection, schema: str, checkpoint: Checkpoint, batch: list[Recorded]
 ) -> Checkpoint:
-    """Rows and checkpoint in one transaction. Raises `CheckpointMoved` when the checkpoint is not where it was read.
+    """Writes rows and checkpoint in one transaction. Raises `CheckpointMoved` if another process moved the checkpoint.
 
-    Raises `ProjectorStopped` at an event that it does not know; what came before it in the batch is folded.
+    Raises `ProjectorStopped` at an unknown event, after it has folded the facts before it.
     """
     known, poison = _known(batch)
     named = statements(schema)
@@ -204,7 +205,7 @@ async def fold_batch(
         last = known[-1][0]
         reached = msgspec.structs.replace(checkpoint, position=last.sequence, mark=mark_of(last))
         async with connection.transaction():
-            # First, so that a zombie fails before it writes a row, and a rebuild's swap waits for us.
+            # Advance first: a zombie then fails before it writes a row, and a rebuild's swap waits for us.
             moved = await connection.execute(
                 named["advance"], checkpoint.position, reached.position, checkpoint.created
             )
@@ -215,7 +216,7 @@ async def fold_batch(
                 for name, arguments in project(fact, recorded.sequence, recorded.time):
                     await connection.execute(named[name], *arguments)
     if poison is not None:
-        raise ProjectorStopped(f"{poison}; `unspool inspect {poison.sequence}` shows it")
+        raise ProjectorStopped(f"{poison}; run `unspool inspect {poison.sequence}` to see it")
     return reached
 
 

@@ -1,4 +1,4 @@
-"""What is read from Postgres. Everything here may be behind the log; who needs more asks with `after`."""
+"""Reads from Postgres. Rows may lag behind the log; use `after` to wait for a sequence."""
 
 import asyncio
 import contextlib
@@ -21,21 +21,23 @@ _POLL_SECONDS = 0.02
 
 
 class ReadModelUnavailable(UnspoolError):
-    """Postgres does not answer. Chats and answers go on; history has to wait."""
+    """Postgres is unavailable. Commands and answers continue; the history cannot be read."""
 
 
 class ReadModelBehind(UnspoolError):
-    """The read model did not come as far as was asked for, in the time that a call may wait."""
+    """The read model did not reach the requested sequence in time."""
 
 
 class Reads:
+    """Reads rows of the read model. The app owns it and the pool. Every method raises `ReadModelUnavailable`."""
+
     def __init__(self, pool: asyncpg.Pool, settings: Settings, projector: Projector | None) -> None:
         self._pool = pool
         self._settings = settings
         self._projector = projector
 
     async def chat_state(self, chat: ChatId) -> tuple[ChatState, Checkpoint | None]:
-        """A chat's state as the rows have it, and up to where they are folded."""
+        """Returns a chat's state from its rows, and the checkpoint of the same snapshot."""
         named = statements()
         try:
             async with (
@@ -50,7 +52,7 @@ class Reads:
         return (_state(row, nodes) if row else ChatState(chat)), checkpoint
 
     async def chat(self, chat: ChatId) -> tuple[asyncpg.Record, list[asyncpg.Record]] | None:
-        """The chat's row and those of its messages, of one moment."""
+        """Returns the chat's row and the rows of its messages from one snapshot, or None."""
         named = statements()
         try:
             async with (
@@ -63,6 +65,7 @@ class Reads:
             raise ReadModelUnavailable(repr(error)) from error
 
     async def rows(self, name: str, *arguments: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - Postgres' values
+        """Returns the rows of a named statement."""
         try:
             async with self._pool.acquire() as connection:
                 return list(await connection.fetch(statements()[name], *arguments))
@@ -70,11 +73,12 @@ class Reads:
             raise ReadModelUnavailable(repr(error)) from error
 
     async def position(self) -> Sequence:
+        """Returns the sequence up to which the rows are folded."""
         rows = await self.rows("checkpoint")
         return Sequence(rows[0]["position"]) if rows else Sequence(0)
 
-    async def reached(self, sequence: Sequence) -> None:
-        """Waits, within `read_after_seconds`, until the rows are folded up to a sequence. Raises `ReadModelBehind`."""
+    async def wait_for(self, sequence: Sequence) -> None:
+        """Returns when the rows are folded up to a sequence. Raises `ReadModelBehind` after `read_after_seconds`."""
         deadline = time.monotonic() + self._settings.read_after_seconds
         while True:
             own = self._projector if self._projector and self._projector.state == "active" else None
@@ -83,8 +87,8 @@ class Reads:
                 return
             left = deadline - time.monotonic()
             if left <= 0:
-                raise ReadModelBehind(f"the read model has not come to sequence {sequence} yet")
-            if move is None:  # another process' projector: it can only be asked again
+                raise ReadModelBehind(f"the read model has not reached sequence {sequence} yet")
+            if move is None:  # The projector of another process gives no signal: poll.
                 await asyncio.sleep(min(_POLL_SECONDS, left))
                 continue
             with contextlib.suppress(TimeoutError):

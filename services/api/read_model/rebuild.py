@@ -1,4 +1,4 @@
-"""Filling a second schema from the log, and swapping it for the live one: `unspool rebuild`. The API serves meanwhile."""
+"""`unspool rebuild`: fills a second schema from the log and swaps it for the live one, while the API serves."""
 
 import asyncio
 
@@ -22,11 +22,11 @@ from shared.settings import Settings
 log = logger(__name__)
 
 REBUILD_LOCK = 0x756E7372
-"""One rebuild of a database at a time, and none while it is verified."""
+"""The advisory lock of rebuilds and verifications: one of them at a time per database."""
 
 
 class RebuildRefused(UnspoolError):
-    """Another rebuild is under way, or Postgres is away. The live read model is as it was."""
+    """Another rebuild is running, or Postgres is unavailable. The live read model did not change."""
 
 
 def main(settings: Settings) -> int:
@@ -36,12 +36,12 @@ def main(settings: Settings) -> int:
 
 async def _rebuild_and_print(settings: Settings) -> int:
     sequence = await rebuild_once(settings)
-    print(f"rebuilt: the read model is made anew, up to sequence {sequence}")  # noqa: T201
+    print(f"rebuilt the read model up to sequence {sequence}")  # noqa: T201
     return 0
 
 
 async def rebuild_once(settings: Settings) -> Sequence:
-    """Rebuilds over connections of its own. Raises `RebuildRefused` and `LogUnavailable`."""
+    """Rebuilds over its own connections. Returns the reached sequence. Raises `RebuildRefused` and `LogUnavailable`."""
     try:
         async with (
             EventLog.open(settings, "unspool-rebuild") as event_log,
@@ -50,58 +50,56 @@ async def rebuild_once(settings: Settings) -> Sequence:
         ):
             return await rebuild(event_log, connection, settings)
     except POSTGRES_UNAVAILABLE as error:
-        raise RebuildRefused(f"Postgres does not answer: {error!r}") from error
+        raise RebuildRefused(f"Postgres is unavailable: {error!r}") from error
 
 
 async def rebuild(event_log: Log, connection: asyncpg.Connection, settings: Settings) -> Sequence:
-    """Returns the sequence up to which the new rows are folded. What fails before the swap leaves all as it was."""
+    """Returns the sequence up to which the new rows are folded. A failure before the swap changes nothing."""
     if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", REBUILD_LOCK):
-        raise RebuildRefused("another rebuild is under way, or `unspool verify`")
+        raise RebuildRefused("another rebuild or `unspool verify` is running: try again when it has ended")
     try:
         await migrate(connection)
-        checkpoint = await _begun(event_log, connection)
-        checkpoint = await _caught_up(
+        checkpoint = await _begin(event_log, connection)
+        checkpoint = await _catch_up(
             event_log, connection, checkpoint, settings, settings.rebuild_swap_lag_max
         )
-        return await _swapped(event_log, connection, checkpoint, settings)
+        return await _swap(event_log, connection, checkpoint, settings)
     finally:
         await connection.execute("SELECT pg_advisory_unlock($1)", REBUILD_LOCK)
 
 
-def renewal(event_log: Log, settings: Settings) -> Renew:
-    """For a projector that finds tables of an older version."""
+def make_renew(event_log: Log, settings: Settings) -> Renew:
+    """Returns the rebuild for a projector that finds tables of an older version."""
 
     async def renew(connection: asyncpg.Connection) -> None:
         try:
             await rebuild(event_log, connection, settings)
-        except (
-            RebuildRefused
-        ) as error:  # another process is at it, and gives no signal: look again a little later
+        except RebuildRefused as error:  # Another process rebuilds and gives no signal: check again later.
             await asyncio.sleep(settings.projector_retry_seconds)
             raise CheckpointMoved(str(error)) from error
 
     return renew
 
 
-async def _begun(event_log: Log, connection: asyncpg.Connection) -> Checkpoint:
+async def _begin(event_log: Log, connection: asyncpg.Connection) -> Checkpoint:
     position = await event_log.position(subjects.CHATS)
     async with connection.transaction():
         await connection.execute(
             f"DROP SCHEMA IF EXISTS {BUILDING} CASCADE"
-        )  # of a rebuild that was broken off
+        )  # left by an interrupted rebuild
         await make_schema(connection, BUILDING)
         await connection.execute(statements(BUILDING)["begin"], position.created, SCHEMA_VERSION)
     return Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
 
 
-async def _caught_up(
+async def _catch_up(
     event_log: Log,
     connection: asyncpg.Connection,
     checkpoint: Checkpoint,
     settings: Settings,
     lag_max: int,
 ) -> Checkpoint:
-    """Until no more than so many facts are missing."""
+    """Folds facts until at most `lag_max` are missing."""
     while True:
         last = (await event_log.position(subjects.CHATS)).last
         batch = await event_log.scan(subjects.CHATS, checkpoint.position, settings.projector_batch_max)
@@ -113,23 +111,23 @@ async def _caught_up(
             return checkpoint
 
 
-async def _swapped(
+async def _swap(
     event_log: Log, connection: asyncpg.Connection, checkpoint: Checkpoint, settings: Settings
 ) -> Sequence:
-    """The rest and the swap in one transaction; the live projector waits for it at its checkpoint's row.
+    """Folds the rest and swaps the schemas in one transaction; the live projector waits at its checkpoint's row.
 
-    Readers never see rows older than those they had: the new ones are folded at least as far as the live ones were.
+    Readers never see older rows than before: the new rows are folded at least as far as the live ones.
     """
     async with connection.transaction():
         await connection.execute(f"SELECT FROM {LIVE}.checkpoint FOR UPDATE")
-        checkpoint = await _caught_up(event_log, connection, checkpoint, settings, 0)
-        # Columns that every version has had: the live rows may be an older one's.
+        checkpoint = await _catch_up(event_log, connection, checkpoint, settings, 0)
+        # Select only columns that every version has: the live rows may be of an older version.
         live = await connection.fetchrow(statements()["reached"])
         last = (await event_log.position(subjects.CHATS)).last
-        # Live rows that are ahead of the log itself are of a tail that it lost: those are to go.
+        # Live rows ahead of the log belong to a lost tail and must be replaced.
         same_log = live is not None and live["created"] == checkpoint.created
         if same_log and checkpoint.position < min(live["position"], last):
-            raise CheckpointMoved("the log could not be read as far as the live rows have come; try again")
+            raise CheckpointMoved("the log could not be read up to the position of the live rows: try again")
         await connection.execute(f"ALTER SCHEMA {LIVE} RENAME TO {RETIRED}")
         await connection.execute(f"ALTER SCHEMA {BUILDING} RENAME TO {LIVE}")
         await connection.execute(f"DROP SCHEMA {RETIRED} CASCADE")

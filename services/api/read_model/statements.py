@@ -1,11 +1,11 @@
-"""SQL from files, by name, for a schema of that name."""
+"""SQL statements from files, by name, for a given schema."""
 
 import re
 from functools import cache
 from importlib.resources import files
 
 LIVE = "unspool"
-"""The schema that is read. A rebuild fills another and takes its name."""
+"""The live schema. A rebuild fills another schema and then renames it to this one."""
 BUILDING = "unspool_building"
 RETIRED = "unspool_retired"
 
@@ -14,13 +14,14 @@ _NAME = re.compile(r"^-- name: (\S+)$", re.MULTILINE)
 
 @cache
 def statements(schema: str = LIVE) -> dict[str, str]:
+    """Returns the statements of `queries.sql` by name, for this schema."""
     parts = _NAME.split(_text("queries.sql"))
     bodies = zip(parts[1::2], parts[2::2], strict=True)
     return {name: _without_comments(body).format(schema=schema) for name, body in bodies}
 
 
 def tables(schema: str) -> str:
-    """The statements that make the tables of an empty schema."""
+    """Returns the statements that create the tables of an empty schema."""
     return _text("schema.sql").replace("{schema}", schema)
 
 

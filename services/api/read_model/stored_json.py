@@ -1,4 +1,4 @@
-"""JSON of clients, as Postgres gives it back."""
+"""Decodes JSON of clients as Postgres returns it."""
 
 import json
 import re
@@ -11,7 +11,7 @@ _INTEGERS = range(-(2**63), 2**64)
 
 
 def decode(text: str) -> Any:  # noqa: ANN401 - JSON
-    """Jsonb writes 1e300 with all its zeros, as an integer that no client could send and few can read: it is a float."""
+    """Returns the value. Postgres writes 1e300 as an integer with all its zeros, which becomes a float again."""
     if _LONG.search(text):
         return json.loads(text, parse_int=_number)
     return msgspec.json.decode(text)
