@@ -41,7 +41,7 @@ class HealthPort:
         measure: Callable[[], None],
         registry: Collector = REGISTRY,
     ) -> None:
-        """`not_ready` returns the reason, or '' when ready. `measure` updates the metrics before a scrape."""
+        """Takes `not_ready`, which returns the reason or '', and `measure`, which updates the metrics before a scrape."""
         self._port = port
         self._settings = settings
         self._not_ready = not_ready

@@ -1,4 +1,4 @@
-"""What the HTTP servers of all processes share: how a port is bound, and how long the head of a request may be."""
+"""The common part of all HTTP servers: binds a port and limits the head of a request."""
 
 import socket
 from typing import Any, ClassVar

@@ -46,7 +46,7 @@ class AnswerJournal:
             self._record(event, sequence)
 
     async def append(self, event: AnswerEvent) -> None:
-        """Appends after the last event. Raises `SequenceConflict` when another writer has the answer, and `TailLost`."""
+        """Appends after the last event. Raises `SequenceConflict` if another writer has the answer, and `TailLost`."""
         sequence = await append_answer_event(
             self._log, self._answer, event, self.state.sequence, self._patience_seconds
         )

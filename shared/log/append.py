@@ -1,8 +1,8 @@
-"""Conditional appends that may be repeated: the half of "nothing lost, nothing doubled" that writes.
+"""Conditional appends that are safe to repeat.
 
-The law of this file. An append says which sequence it expects to be the last one. A broker refuses the
-retry of an append *that had succeeded* just as it refuses a stale one. So a refusal is no verdict: the
-log is read on from the expected sequence, from the leader, and if one of the events there is ours, we had won.
+Each append names the sequence that it expects to be the newest. A broker rejects the retry of an append *that had
+succeeded* just like a stale one. So a rejection is not final: read on from the expected sequence, from the leader; if
+one of the events there is ours, the append succeeded.
 """
 
 import asyncio
@@ -28,12 +28,11 @@ async def append_fact(
     *,
     wait_for_room: bool = False,
 ) -> Sequence:
-    """Appends to the chat on the condition that `expected` is the chat's newest sequence.
+    """Appends to the chat if `expected` is the chat's newest sequence.
 
-    Returns the fact's sequence, also when an earlier try had stored it. Raises `SequenceConflict` when
-    another fact came first, and `LogUnavailable` when patience ran out: then it is not known
-    whether it was stored, and calling again with the same fact is safe. A log without room is `LogFull` at
-    once, or, with `wait_for_room`, waited for like one that is away.
+    Returns the fact's sequence, also if an earlier try had stored it. Raises `SequenceConflict` if another fact came
+    first, and `LogUnavailable` after `patience_seconds`: it is then unknown whether the fact was stored, and a call with
+    the same fact is safe. Raises `LogFull` at once or, with `wait_for_room`, only after `patience_seconds`.
     """
     subject, data = subjects.fact(fact.chat, name_of(fact)), encode(fact)
     scope = subjects.facts(fact.chat)
@@ -42,7 +41,7 @@ async def append_fact(
         return await log.publish(subject, data, expected=expected, scope=scope, id_=fact.id)
 
     waited_for = (LogUnavailable, LogFull) if wait_for_room else (LogUnavailable,)
-    return await _settled(log, scope, data, expected, once, patience_seconds, waited_for)
+    return await _append_until_stored(log, scope, data, expected, once, patience_seconds, waited_for)
 
 
 async def append_answer_event(
@@ -53,10 +52,10 @@ async def append_answer_event(
     patience_seconds: float,
     check: Callable[[], Awaitable[None]] | None = None,
 ) -> Sequence:
-    """Appends to the answer's own subject: the fence. `SequenceConflict` means that another worker has the answer.
+    """Appends to the answer's own subject, which fences workers: a conflict means that another worker has the answer.
 
-    `check` comes before each try, and may raise it too. Raises `TailLost` when the broker has forgotten what it had
-    acknowledged. A log without room is waited for.
+    `check` is awaited before each try. Raises `SequenceConflict`, and `TailLost` if the broker lost acknowledged events.
+    Waits if the log is full.
     """
     subject, data = subjects.answer(answer), encode(event)
 
@@ -64,10 +63,10 @@ async def append_answer_event(
         return await log.publish(subject, data, expected=expected, scope=subject)
 
     waited_for = (LogUnavailable, LogFull)
-    return await _settled(log, subject, data, expected, once, patience_seconds, waited_for, check)
+    return await _append_until_stored(log, subject, data, expected, once, patience_seconds, waited_for, check)
 
 
-async def _settled(
+async def _append_until_stored(
     log: AppendLog,
     scope: str,
     data: bytes,
@@ -99,7 +98,7 @@ async def _settled(
 
 
 async def _ours(log: AppendLog, scope: str, data: bytes, expected: Sequence) -> Sequence:
-    """The sequence of our own event, if it stands after the expected one; else the conflict is real."""
+    """Returns the sequence of our own event if it follows the expected one. Raises `SequenceConflict` otherwise."""
     found: Recorded | None = await log.next(scope, Sequence(expected + 1))
     if found is None:
         last = await log.last(scope)

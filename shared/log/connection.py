@@ -38,7 +38,7 @@ class Connection:
 
     @classmethod
     async def open(cls, settings: Settings, name: str) -> Self:
-        """Raises `LogUnavailable` when no broker answers; once connected, it reconnects for ever."""
+        """Connects. Raises `LogUnavailable` if no broker responds; once connected, it reconnects without a limit."""
         connections: list[Client] = []
         try:
             connections.append(await _connect(settings, name))
@@ -50,12 +50,12 @@ class Connection:
             raise LogUnavailable(f"no NATS at {_without_secrets(settings.nats_url)}: {reason}") from error
         self = cls(connections[0], connections[1], settings)
 
-        async def reconnected() -> None:
+        async def notify_reconnect() -> None:
             log.info("log-reconnected")
             for tell in self._reconnects:
                 tell()
 
-        connections[1]._reconnected_cb = reconnected  # noqa: SLF001 - nats-py takes it in `connect` only, before `self` is
+        connections[1]._reconnected_cb = notify_reconnect  # noqa: SLF001 - nats-py takes it in `connect` only, before `self` is
         return self
 
     async def close(self) -> None:
@@ -74,7 +74,7 @@ class Connection:
         return JetStreamManager(client or self.client, timeout=self.timeout_seconds)
 
     async def request(self, subject: str, data: bytes, headers: dict[str, str] | None) -> bytes:
-        """Sends a request and returns its reply. Raises `LogFull` when it is larger than the broker takes, or `LogUnavailable`."""
+        """Sends a request and returns its reply. Raises `LogFull` if it exceeds the broker's limit, or `LogUnavailable`."""
         try:
             reply = await self.client.request(subject, data, timeout=self.timeout_seconds, headers=headers)
         except nats.errors.MaxPayloadError as error:
@@ -99,12 +99,12 @@ class OverConnection:
 
 
 async def _connect(settings: Settings, name: str) -> Client:
-    """Connects within `log_connect_seconds`; once connected, the client reconnects for ever."""
+    """Connects within `log_connect_seconds`; once connected, the client reconnects without a limit."""
 
-    async def failed(error: Exception) -> None:
+    async def log_error(error: Exception) -> None:
         log.debug("nats", reason=repr(error))
 
-    async def disconnected() -> None:
+    async def log_disconnect() -> None:
         if not client.is_reconnecting:  # closed by ourselves, or never connected
             return
         log.warning("log-disconnected", connection=name)
@@ -115,8 +115,8 @@ async def _connect(settings: Settings, name: str) -> Client:
             await client.connect(
                 settings.nats_url.split(","),
                 name=name,
-                error_cb=failed,
-                disconnected_cb=disconnected,
+                error_cb=log_error,
+                disconnected_cb=log_disconnect,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=RECONNECT_WAIT_SECONDS,  # type: ignore[arg-type] # it is only slept for
                 pending_size=0,

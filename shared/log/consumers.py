@@ -1,4 +1,4 @@
-"""Consumers: the durable ones that workers share as a queue, and ephemeral ones that a process follows a stream with."""
+"""Durable consumers, which workers share as a queue, and ephemeral ones, with which a process follows a stream."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class NatsDelivery:
-    """A request as the queue gave it. Exactly one of `ack` and `nak` ends it; both are best effort."""
+    """A delivered request. Call either `ack` or `nak` once; both are best effort."""
 
     def __init__(self, message: Msg, ack_timeout_seconds: float) -> None:
         self._message = message
@@ -52,9 +52,9 @@ class Consumers(OverConnection):
     async def requests(
         self, durable: str, free: Callable[[], Awaitable[int]]
     ) -> AsyncGenerator[NatsDelivery, None]:
-        """Requests from a durable consumer, for ever. Before each pull, `free` waits until there is room, and says how much.
+        """Yields requests of a durable consumer until it is closed. Before each pull, `free` waits and returns the free room.
 
-        Closed (`aclosing`), it gives back at once what was pulled and not yet taken.
+        When it is closed (`aclosing`), it naks the messages that it pulled and did not yield.
         """
         messages: list[Msg] = []
         context = self._connection.client.jetstream(timeout=self._connection.timeout_seconds)
@@ -88,7 +88,7 @@ class Consumers(OverConnection):
         start: Sequence | datetime,
         filters: tuple[str, ...] = (),
     ) -> Callable[[], Awaitable[None]]:
-        """A consumer of this process alone, in the broker's memory; what is returned ends it."""
+        """Creates an ephemeral consumer of this process. Returns the call that ends it."""
         inbox = self._connection.bulk.new_inbox()
 
         async def take(message: Msg) -> None:

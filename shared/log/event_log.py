@@ -38,7 +38,7 @@ class EventLog(Publisher, Reader, Consumers, Streams, Questions):
 
     @classmethod
     async def connect(cls, settings: Settings, name: str) -> Self:
-        """Connects as `name`. Raises `LogUnavailable` when no broker answers; once connected, it reconnects for ever."""
+        """Connects as `name`. Raises `LogUnavailable` if no broker responds; then it reconnects without a limit."""
         return cls(await Connection.open(settings, name))
 
     async def close(self) -> None:
@@ -47,7 +47,7 @@ class EventLog(Publisher, Reader, Consumers, Streams, Questions):
 
     @property
     def connected(self) -> bool:
-        """Whether both connections are up now."""
+        """True if both connections are open."""
         return self._connection.connected
 
     def on_reconnect(self, tell: Callable[[], None]) -> None:
@@ -55,7 +55,7 @@ class EventLog(Publisher, Reader, Consumers, Streams, Questions):
         self._connection.on_reconnect(tell)
 
     async def read_many(self, names: Iterable[str]) -> dict[str, list[Recorded]]:
-        """As `read` from the beginning, for many subjects of one stream in one scan of it."""
+        """Reads many subjects of one stream from the beginning, in one scan of it. Raises `LogUnavailable`."""
         wanted: dict[str, list[Recorded]] = {name: [] for name in names}
         gathered = _Gathered(wanted)
         stream = subjects.stream_of(next(iter(wanted)))

@@ -1,9 +1,8 @@
-"""Following a stream as it grows: every stored event once, in order, for as long as the process lives.
+"""Follows a stream: delivers every stored event once, in order, for the life of the process.
 
-The law of this file: no delivery may be missing. A gap in the consumer's sequence, a silence longer than
-the heartbeat allows, or a reconnect ends the consumer, and another begins after the last event that was
-handled. Where the log turns out to have lost that very event, what was handled is void: `rewound` says so,
-and following begins again where the log really ends.
+Invariant: no delivery is missing. A gap in the consumer's sequence, a silence longer than the heartbeat allows, or a
+reconnect ends the consumer, and a new one starts after the last handled event. If the log lost that event, everything
+handled is void: `rewound` is called, and following starts again where the log really ends.
 """
 
 import asyncio
@@ -28,7 +27,10 @@ Start = Callable[[], Awaitable[Sequence | datetime]]
 
 
 class Follower:
-    """`handle` is called for each event, in order, and must not block; an error in it is logged, and passed over."""
+    """Calls `handle` for each event, in order. The process owns it and runs it.
+
+    `handle` must not block. An error in it is logged, and the event is skipped.
+    """
 
     def __init__(
         self,
@@ -66,15 +68,16 @@ class Follower:
 
     @property
     def has_begun(self) -> bool:
-        """Whether all that is appended from now on will be handled: it is known where in the log this follower stands."""
+        """True if every event appended from now on will be handled."""
         return bool(self._created)
 
     @property
     def began_after(self) -> Sequence:
-        """What is at or below it was never seen by this follower."""
+        """Events up to this sequence were never delivered to this follower."""
         return self._began_after
 
     async def run(self) -> None:
+        """Follows until it is cancelled. Waits and retries while the log is unavailable."""
         while True:
             try:
                 await self._follow()
@@ -117,7 +120,7 @@ class Follower:
         return start
 
     async def _is_void(self, position: Position) -> bool:
-        """Whether the log is no longer the one that was followed. Where nothing was handled yet, nobody can tell."""
+        """Returns True if the log is not the followed one, or if nothing was handled yet, so that it is unknown."""
         if self._seen is None:
             return True
         if self._created == position.created and await self._still_there(self._seen, position.last):
@@ -126,7 +129,7 @@ class Follower:
         return True
 
     async def _still_there(self, seen: Recorded, last: Sequence) -> bool:
-        """Whether the last event that was handled is still what the log has at that place."""
+        """Returns True if the log still has the last handled event at its sequence."""
         if last < seen.sequence:
             return False
         found = await self._log.at(self._stream, seen.sequence)
@@ -135,7 +138,7 @@ class Follower:
         return found.data == seen.data and abs(found.time - seen.time) < _SAME_TIME
 
     async def _watch(self) -> None:
-        """Until the consumer can no longer be trusted."""
+        """Returns when the consumer is no longer reliable."""
         patience = self._settings.follower_heartbeat_seconds * _SILENT_HEARTBEATS_MAX
         while True:
             self._heard = False
@@ -188,7 +191,7 @@ class Follower:
     # --- where to begin ----------------------------------------------------------------------------------
 
     async def _a_little_before_now(self) -> Sequence | datetime:
-        """By the broker's clock: the newest event's time, less the overlap."""
+        """Returns the newest event's time, by the broker's clock, minus the overlap."""
         newest = await self._newest()
         if newest is None:
             return Sequence(1)

@@ -1,6 +1,6 @@
-"""What the services need of a log, as protocols: `EventLog` implements them over NATS, the simulation in virtual time.
+"""Protocols of the log: `EventLog` implements them over NATS, the simulation in virtual time.
 
-Each call raises `LogUnavailable` when the broker does not answer in time.
+Every call raises `LogUnavailable` if the broker does not respond in time.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -15,7 +15,7 @@ from shared.log.recorded import Recorded
 
 
 class Position(Struct, frozen=True):
-    """Where a stream begins and ends. `created` tells one incarnation of it from another."""
+    """The first and last sequence of a stream. `created` differs between incarnations of the stream."""
 
     first: Sequence
     last: Sequence
@@ -23,48 +23,48 @@ class Position(Struct, frozen=True):
 
 
 class AppendLog(Protocol):
-    """Appends, and the reads that tell what became of one."""
+    """Appends, and the reads that find out whether an append was stored."""
 
     async def publish(
         self, subject: str, data: bytes, *, expected: Sequence, scope: str, id_: str = ""
     ) -> Sequence:
-        """One try. Raises `SequenceConflict`, `LogFull` or, when it is not known whether it was stored, `LogUnavailable`."""
+        """Tries once. Raises `SequenceConflict` or `LogFull`, or `LogUnavailable` if it may have been stored."""
         ...
 
     async def last(self, subject: str) -> Recorded | None:
-        """The newest message on a subject or wildcard, from the leader."""
+        """Returns the newest message on a subject or wildcard, from the leader."""
         ...
 
     async def next(self, subject: str, at: Sequence) -> Recorded | None:
-        """The first message at or after `at` on a subject or wildcard, from the leader."""
+        """Returns the first message at or after `at` on a subject or wildcard, from the leader."""
         ...
 
     async def read(self, subject: str, after: Sequence) -> list[Recorded]:
-        """All that is on a subject or wildcard after a sequence, in order, complete up to the leader's end."""
+        """Returns all messages on a subject or wildcard after a sequence, in order, up to the leader's end."""
         ...
 
     async def fetch(self, stream: str, sequences: Iterable[Sequence]) -> list[Recorded | None]:
-        """Exactly these messages, in the order asked for; None for one that is gone."""
+        """Returns these messages, in the requested order; None for a message that does not exist."""
         ...
 
     async def purge(self, subject: str, before: Sequence | None = None) -> None:
-        """Removes what is on a subject or wildcard, up to but not including `before`."""
+        """Deletes the messages on a subject or wildcard before the sequence `before`."""
         ...
 
 
 class Subscriber(Protocol):
-    """Is called for what a subscription brings, in order; it must not block."""
+    """Receives the events of a subscription, in order. It must not block."""
 
     def receive(self, recorded: Recorded, consumer_sequence: int) -> None:
-        """The next event. A gap in `consumer_sequence` means that a delivery is missing."""
+        """Handles the next event. A gap in `consumer_sequence` means that a delivery is missing."""
         ...
 
     def heartbeat(self, last_consumer_sequence: int) -> None:
-        """The consumer is idle, and has delivered this many events."""
+        """Handles a heartbeat of an idle consumer that has delivered this many events."""
         ...
 
     def begin(self, pending: int) -> None:
-        """The consumer was created; `pending` events were stored for it by then."""
+        """Handles the creation of the consumer, for which `pending` events were stored at that time."""
         ...
 
 
@@ -76,11 +76,14 @@ class Delivery(Protocol):
     """How many times it has been delivered, this time included."""
 
     async def ack(self) -> None:
-        """Waits until the broker has it. If it is lost, the request is redelivered, and its end is found then."""
+        """Waits until the broker has the acknowledgement.
+
+        If it is lost, the request is redelivered and its end is found then.
+        """
         ...
 
     async def nak(self, delay_seconds: float = 0.0) -> None:
-        """Has it redelivered after a delay."""
+        """Requests a redelivery after a delay."""
         ...
 
     async def in_progress(self) -> None:
@@ -89,11 +92,11 @@ class Delivery(Protocol):
 
 
 class Log(AppendLog, Protocol):
-    """All that the services need of a log."""
+    """Everything that the services need of a log."""
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is reachable now."""
+        """True if the broker is reachable now."""
         ...
 
     def on_reconnect(self, tell: Callable[[], None]) -> None:
@@ -105,27 +108,27 @@ class Log(AppendLog, Protocol):
         ...
 
     async def at(self, stream: str, sequence: Sequence) -> Recorded | None:
-        """The event with this sequence, from the leader; None where it was purged, or never was."""
+        """Returns the event with this sequence, from the leader; None if it was purged or never existed."""
         ...
 
     async def scan(self, stream: str, after: Sequence, most: int) -> list[Recorded]:
-        """The next events of a stream, whatever their subject: at most `most`, fewer where a replica is behind."""
+        """Returns the next events of a stream on any subject: at most `most`, fewer if a replica lags."""
         ...
 
     async def read_many(self, names: Iterable[str]) -> dict[str, list[Recorded]]:
-        """As `read` from the beginning, for many subjects of one stream in one scan of it."""
+        """Reads many subjects of one stream from the beginning, in one scan of it."""
         ...
 
     async def latest(self, wildcard: str) -> list[Recorded]:
-        """The last event of each subject that matches."""
+        """Returns the last event of each matching subject."""
         ...
 
     async def first_since(self, stream: str, time: datetime) -> Sequence | None:
-        """The first event that was stored at or after a time of the broker's clock."""
+        """Returns the first sequence stored at or after a time of the broker's clock; None if there is none."""
         ...
 
     async def position(self, stream: str) -> Position:
-        """Where a stream begins and ends, from its leader."""
+        """Returns the first and last sequence of a stream, from its leader."""
         ...
 
     async def subscribe(
@@ -140,21 +143,24 @@ class Log(AppendLog, Protocol):
         ...
 
     def requests(self, durable: str, free: Callable[[], Awaitable[int]]) -> AsyncGenerator[Delivery, None]:
-        """Yields the requests of a durable consumer, for ever. Before each pull, `free` waits for room, and returns it."""
+        """Yields requests of a durable consumer until it is closed.
+
+        Before each pull, `free` waits for room and returns it.
+        """
         ...
 
     async def ack_floor(self, durable: str) -> Sequence:
-        """Every request at or below this sequence has been acknowledged."""
+        """Returns the ack floor of a durable consumer: every request up to it is acknowledged."""
         ...
 
     async def queue(self, durable: str) -> Queue:
-        """How a durable consumer stands, from its leader."""
+        """Returns the state of a durable consumer, from its leader."""
         ...
 
     async def ask(self, subject: str, question: str, timeout_seconds: float) -> str | None:
-        """The answer of the process that listens there; None when none does."""
+        """Returns the reply of the process that listens on the subject; None if none does."""
         ...
 
     async def listen(self, subject: str, answer: Callable[[str], str]) -> None:
-        """Answers the questions to a subject, until the connection is closed."""
+        """Replies to questions on a subject until the connection is closed."""
         ...

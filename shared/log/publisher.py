@@ -1,4 +1,4 @@
-"""Appends over NATS: one try each. Retries, and what a refusal means, are in `shared/log/append.py`."""
+"""Appends over NATS, one try each. `shared/log/append.py` has retries and the meaning of a rejection."""
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +13,7 @@ _NO_ROOM = {10002, 10023, 10028, 10047, 10054, 10077}
 
 
 class ApiError(Struct):
-    """An error as JetStream's API reports it."""
+    """An error of JetStream's API."""
 
     code: int = 0
     err_code: int = 0
@@ -51,7 +51,7 @@ class Publisher(OverConnection):
         raise _refusal(ack.error, subject, expected)
 
     async def publish_latest(self, subject: str, data: bytes) -> None:
-        """Without a condition: for subjects that keep their last message only."""
+        """Publishes without a condition, for subjects that keep only their last message."""
         ack = _pub_ack.decode(await self._connection.request(subject, data, None))
         if ack.error is not None:
             raise _refusal(ack.error, subject, 0)

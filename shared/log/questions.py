@@ -1,4 +1,4 @@
-"""Questions to other processes over core NATS: nothing of them is stored."""
+"""Requests to other processes over core NATS, which stores nothing."""
 
 import contextlib
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from shared.log.connection import NATS_UNAVAILABLE, OverConnection
 
 
 class Questions(OverConnection):
-    """Asks the one process that listens on a subject, and answers for this one."""
+    """Sends requests to the process that listens on a subject, and replies for this process."""
 
     async def ask(self, subject: str, question: str, timeout_seconds: float) -> str | None:
-        """The answer of whoever listens there; None when nobody does. Raises `LogUnavailable` when it is not known."""
+        """Returns the reply; None if no process listens. Raises `LogUnavailable` if that is unknown."""
         try:
             reply = await self._connection.client.request(subject, question.encode(), timeout=timeout_seconds)
         except nats.errors.NoRespondersError:

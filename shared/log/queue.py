@@ -1,4 +1,4 @@
-"""How a queue of the log stands, as the broker tells it."""
+"""The state of a queue, as the broker reports it."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from shared.domain.subjects import Sequence
 
 
 class Queue(Struct, frozen=True, kw_only=True):
-    """How a durable consumer stands: requests that were not delivered yet, not acknowledged yet, and pulls that wait."""
+    """The state of a durable consumer: pending requests, unacknowledged requests, and open pulls."""
 
     num_pending: int
     num_ack_pending: int
@@ -38,7 +38,7 @@ _info = msgspec.json.Decoder(_Info)
 
 
 def decode(reply: bytes) -> Queue:
-    """Raises `LogUnavailable` where the reply is an error: there is no such queue, or no leader now."""
+    """Returns the state. Raises `LogUnavailable` if the reply is an error: there is no such consumer, or no leader."""
     info = _info.decode(reply)
     if info.error is not None:
         raise LogUnavailable(f"a queue's state is not known: {info.error.get('description', '')}")

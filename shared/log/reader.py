@@ -1,4 +1,4 @@
-"""Reads of what a stream holds: from its leader, or in bulk by Direct Get."""
+"""Reads stored events: from the leader, or in bulk by Direct Get."""
 
 import asyncio
 import base64
@@ -37,7 +37,7 @@ _get_reply = msgspec.json.Decoder(_GetReply)
 
 
 class Reader(OverConnection):
-    """Reads stored events. A replica may be behind: what must be complete is compared with the leader."""
+    """Reads stored events. A replica may lag: reads that must be complete are compared with the leader."""
 
     async def last(self, subject: str) -> Recorded | None:
         return await self._get(subjects.stream_of(subject), {"last_by_subj": subject})
@@ -46,7 +46,7 @@ class Reader(OverConnection):
         return await self._get(subjects.stream_of(subject), {"seq": int(at), "next_by_subj": subject})
 
     async def at(self, stream: str, sequence: Sequence) -> Recorded | None:
-        """From the leader; None where it was purged, or never was."""
+        """Returns the event from the leader; None if it was purged or never existed."""
         return await self._get(stream, {"seq": int(sequence)})
 
     async def read(self, subject: str, after: Sequence) -> list[Recorded]:
@@ -68,7 +68,7 @@ class Reader(OverConnection):
         return found
 
     async def scan(self, stream: str, after: Sequence, most: int) -> list[Recorded]:
-        """The next messages of a stream, whatever their subject: at most so many, fewer where a replica is behind."""
+        """Returns the next messages of a stream on any subject: at most `most`, fewer if a replica lags."""
         found, _ = await self._direct(stream, {"seq": after + 1, "next_by_subj": ">", "batch": most})
         return found
 
@@ -82,14 +82,14 @@ class Reader(OverConnection):
         return list(await asyncio.gather(*(one(sequence) for sequence in sequences)))
 
     async def first_since(self, stream: str, time: datetime) -> Sequence | None:
-        """The first message that was stored at or after a time of the broker's clock."""
+        """Returns the first sequence stored at or after a time of the broker's clock; None if there is none."""
         found, _ = await self._direct(
             stream, {"batch": 1, "start_time": time.isoformat(), "next_by_subj": ">"}
         )
         return found[0].sequence if found else None
 
     async def latest(self, wildcard: str) -> list[Recorded]:
-        """The last message of each subject that matches."""
+        """Returns the last message of each matching subject."""
         stream = subjects.stream_of(wildcard)
         found, _ = await self._direct(stream, {"multi_last": [wildcard], "batch": _BATCH})
         return found
@@ -107,7 +107,7 @@ class Reader(OverConnection):
         return None
 
     async def _direct(self, stream: str, query: dict[str, Any]) -> tuple[list[Recorded], int]:
-        """One Direct Get: its messages, and how many more there are."""
+        """Returns the messages of one Direct Get, and the number of remaining ones."""
         found: list[Recorded] = []
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         single = "batch" not in query

@@ -73,7 +73,7 @@ def facts_of(found: Iterable[Recorded | None]) -> list[Fact]:
 
 
 def answer_events_of(found: Iterable[Recorded]) -> list[tuple[AnswerEvent, Sequence]]:
-    """Returns the events of an answer with their sequences. Raises `UndecodableEvent`: an answer is known whole, or not."""
+    """Returns the events of an answer with their sequences. Raises `UndecodableEvent` if any of them is unknown."""
     return [(answer_event_of(one), one.sequence) for one in found]
 
 

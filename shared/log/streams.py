@@ -1,4 +1,4 @@
-"""The streams and the durable consumers, with the settings that were measured (`jetstream.md`)."""
+"""The streams and durable consumers, with their measured settings."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ Config = dict[str, Any]
 
 
 def streams(settings: Settings) -> list[Config]:
-    """As measured in `jetstream.md`. `deny_delete` leaves purge, which deleting a chat needs."""
+    """Returns the configuration of all streams. `deny_delete` still allows the purge that deletes a chat."""
     common: dict[str, Any] = {
         "storage": "file",
         "retention": "limits",
@@ -58,10 +58,10 @@ def consumers(settings: Settings) -> list[Config]:
 
 
 class Streams(OverConnection):
-    """Creates the streams and durable consumers, tells where a stream stands, and purges."""
+    """Creates the streams and durable consumers, reads their state, and purges."""
 
     async def ensure(self) -> None:
-        """Makes the streams and the durable consumers, or brings them to these settings. Safe to call side by side."""
+        """Creates or updates the streams and durable consumers. Concurrent calls are safe."""
         for stream in streams(self._connection.settings):
             await self._upsert(api.StreamConfig(**stream))
         for consumer in consumers(self._connection.settings):
@@ -76,7 +76,7 @@ class Streams(OverConnection):
         )
 
     async def ack_floor(self, durable: str) -> Sequence:
-        """Every request at or below it has been acknowledged."""
+        """Returns the sequence up to which every request is acknowledged."""
         position = await self.position(subjects.CHATS)
         info = await self._connection.call(self._connection.manager().consumer_info(subjects.CHATS, durable))
         if not info.num_ack_pending and not info.num_pending:
@@ -84,12 +84,12 @@ class Streams(OverConnection):
         return Sequence(info.ack_floor.stream_seq if info.ack_floor else 0)
 
     async def queue(self, durable: str) -> queue.Queue:
-        """How a durable consumer stands, by its leader."""
+        """Returns the state of a durable consumer, from its leader."""
         name = f"$JS.API.CONSUMER.INFO.{subjects.CHATS}.{durable}"
         return queue.decode(await self._connection.request(name, b"", None))
 
     async def purge(self, subject: str, before: Sequence | None = None) -> None:
-        """Removes what is on a subject or wildcard, up to but not including `before`."""
+        """Deletes the messages on a subject or wildcard before the sequence `before`."""
         stream = subjects.stream_of(subject)
         await self._connection.call(
             self._connection.manager().purge_stream(stream, seq=before, subject=subject)
