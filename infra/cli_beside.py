@@ -34,10 +34,23 @@ def inspect(context: click.Context, sequence: int, stream: str, data: Path | Non
 @click.argument("chat", metavar="[CHAT]", required=False)
 @URLS
 @UP_DATA
+@click.option(
+    "--no-history",
+    is_flag=True,
+    envvar="UNSPOOL_NO_HISTORY",
+    show_envvar=True,
+    help="Forget at the end what was typed. Otherwise the next run has it at the arrow keys.",
+)
 @click.option("--model", metavar="MODEL", help="What is to answer. Default: the chat's, or the server's.")
 @click.pass_context
 def chat(
-    context: click.Context, *, chat: str | None, urls: tuple[str, ...], data: Path | None, model: str | None
+    context: click.Context,
+    *,
+    chat: str | None,
+    urls: tuple[str, ...],
+    data: Path | None,
+    model: str | None,
+    no_history: bool,
 ) -> None:
     """Talk, in a terminal. From a pipe, each line is a message.
 
@@ -47,7 +60,9 @@ def chat(
 
     settings = settings_of(context)
     urls = api_urls(settings, urls, data)
-    options = Options(urls=urls, api_key=settings.api_key, model=model, chat=chat)
+    options = Options(
+        urls=urls, api_key=settings.api_key, model=model, chat=chat, keep_history=not no_history
+    )
     context.exit(main(options))
 
 

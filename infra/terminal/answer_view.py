@@ -17,6 +17,7 @@ from unspool_client import (
 from infra.terminal.screen import Screen
 
 RECONNECTING = "reconnecting…"
+QUEUED = "waiting for a generator…"
 BEGUN_ANEW = "[restarted]"
 REASONING_STYLE = "dim italic"
 
@@ -28,6 +29,7 @@ class AnswerView:
         self._screen = screen
         self._transcript = Transcript()
         self._reasoned = False
+        self._waiting_for = ""
 
     def apply(self, event: StreamEvent) -> None:
         """Shows one event. Expects the events in order."""
@@ -45,13 +47,27 @@ class AnswerView:
             case Done():
                 self._end(event)
             case Started():
-                pass
+                self._wait_for(f"{event.model or 'the model'} is thinking…")
             case _:
                 assert_never(event)
 
     def show_connection(self, connection: Connection) -> None:
         """Shows or removes the status about a lost connection."""
-        self._screen.set_status(RECONNECTING if isinstance(connection, Interrupted) else "")
+        if isinstance(connection, Interrupted):
+            self._screen.set_status(RECONNECTING)
+        else:
+            self._screen.set_status("")
+            self._wait_for(self._waiting_for)
+
+    def begin(self) -> None:
+        """Announces that the answer waits for a generator. Call it before the first event."""
+        self._wait_for(QUEUED)
+
+    def _wait_for(self, what: str) -> None:
+        """Announces a status about an answer that has no text yet."""
+        self._waiting_for = what
+        if what and not (self._transcript.text or self._transcript.reasoning) and self._screen.is_terminal:
+            self._screen.announce_status(what)
 
     def _replace(self, reasoning: str, text: str) -> None:
         """Appends the rest of a snapshot that continues the shown text; otherwise shows all of it again with a note."""

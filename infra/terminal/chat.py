@@ -10,7 +10,8 @@ from unspool_client import Client, ClientError, Patience, Unauthorized, Unreacha
 
 from infra.terminal.client_errors import translate_client_errors
 from infra.terminal.commands import Commands
-from infra.terminal.conversation import WAITING, Abandoned, Conversation
+from infra.terminal.conversation import Abandoned, Conversation
+from infra.terminal.history import ChatHistory, default_path
 from infra.terminal.interrupts import Interrupts
 from infra.terminal.lines import PipeInput, TerminalInput
 from infra.terminal.screen import Screen
@@ -29,6 +30,7 @@ class Options:
     api_key: str
     model: str | None = None
     chat: str | None = None
+    keep_history: bool = True
 
 
 def main(options: Options) -> int:
@@ -52,7 +54,7 @@ async def _converse(options: Options) -> int:
     interrupts = Interrupts(task.cancel)
     async with Client(options.urls, options.api_key or None, patience=patience) as client:
         with interrupts.handle_signals():
-            with screen.show_waiting(WAITING):
+            with screen.show_waiting(f"connecting to {options.urls[0]}…"):
                 await _check_connection(client)
             conversation = Conversation(client, screen, interrupts, options.model)
             if typed:
@@ -72,7 +74,7 @@ async def _check_connection(client: Client) -> None:
 
 
 async def _run_typed(options: Options, client: Client, conversation: Conversation, screen: Screen) -> None:
-    typed = TerminalInput()
+    typed = TerminalInput(ChatHistory(default_path() if options.keep_history else None))
     commands = Commands(client, conversation, screen, typed)
     if options.chat:
         await commands.open(options.chat)

@@ -97,6 +97,7 @@ class Conversation:
 
     async def _show(self, answer: str) -> Done | None:
         view = AnswerView(self._screen)
+        view.begin()
         done = None
         async with contextlib.aclosing(self._client.stream(answer, watch=view.show_connection)) as events:
             async for event in events:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
+from infra.terminal.history import ChatHistory
 from infra.terminal.screen import PROMPT
 
 CONTINUATION = "  "
@@ -30,17 +30,18 @@ class Input(Protocol):
 class TerminalInput:
     """A line editor: Enter sends, Esc Enter inserts a new line, Ctrl-C discards the text, Ctrl-D ends the input."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: ChatHistory) -> None:
+        self._history = history
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
             key_bindings=_make_keys(),
-            history=InMemoryHistory(),
+            history=history,
             prompt_continuation=CONTINUATION,
             enable_open_in_editor=True,
         )
 
     def remember(self, message: str) -> None:
-        self._session.history.append_string(message)
+        self._history.recall(message)
 
     async def messages(self) -> AsyncIterator[str]:
         while True:

@@ -30,6 +30,7 @@ class Screen:
         self._errors = errors
         self._column = 0
         self._status = ""
+        self._later: asyncio.TimerHandle | None = None
         self._below: int | None = None
         """The column to return to, if the status was written on the line below the text."""
 
@@ -68,7 +69,10 @@ class Screen:
             self._column = 0
 
     def set_status(self, text: str) -> None:
-        """Replaces the status; an empty text removes it."""
+        """Replaces the status; an empty text removes it. A status that was announced does not come any more."""
+        if self._later:
+            self._later.cancel()
+            self._later = None
         if text == self._status or not self.is_terminal:
             return
         self._erase_status()
@@ -79,12 +83,17 @@ class Screen:
     @contextmanager
     def show_waiting(self, text: str) -> Iterator[None]:
         """Shows the status if the context takes longer than `SLOW_SECONDS`, and removes it at the end."""
-        later = asyncio.get_running_loop().call_later(SLOW_SECONDS, self.set_status, text)
+        self.announce_status(text)
         try:
             yield
         finally:
-            later.cancel()
             self.set_status("")
+
+    def announce_status(self, text: str) -> None:
+        """Shows the status after `SLOW_SECONDS`, unless something else is shown before."""
+        if self._later:
+            self._later.cancel()
+        self._later = asyncio.get_running_loop().call_later(SLOW_SECONDS, self.set_status, text)
 
     def _show_status(self, text: str) -> None:
         width = self._console.width

@@ -8,10 +8,12 @@ import pytest
 from unspool_client import Client
 
 from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING
+from infra.terminal.history import ChatHistory
 from tests.support.servers import NatsProcess
 from tests.support.system import System
 from tests.support.terminal import CTRL_C, CTRL_D, ENTER, ESCAPE, PROMPT, Terminal, ask, run
 
+ARROW_UP = "\x1b[A"
 HELLO = "help lists all commands"
 
 
@@ -222,3 +224,19 @@ async def test_a_question_that_is_asked_while_the_api_is_away_is_asked_once(frag
             "Is anybody there?",
             "This is a",
         ]
+
+
+async def test_what_was_typed_in_an_earlier_run_is_at_the_arrow_keys(system: System, tmp_path: Path) -> None:
+    history = ChatHistory(tmp_path / "unspool" / "chat-history")
+    history.append_string("/help")
+    variables = {"UNSPOOL_NO_HISTORY": "", "XDG_STATE_HOME": str(tmp_path)}
+    async with Terminal("chat", *at(system), variables=variables) as terminal:
+        await terminal.until(PROMPT)
+        terminal.type(ARROW_UP)
+        await terminal.until("/help")
+        terminal.type(ENTER)
+        await terminal.until("/regenerate")
+        await terminal.until(PROMPT)
+        terminal.type(f"/quit{ENTER}")
+        assert await terminal.status() == 0
+    assert list(history.load_history_strings())[:2] == ["/quit", "/help"]

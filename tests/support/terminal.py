@@ -32,6 +32,7 @@ def environ(**variables: str) -> dict[str, str]:
     terminal = {
         "TERM": "xterm-256color",
         "PROMPT_TOOLKIT_NO_CPR": "1",
+        "UNSPOOL_NO_HISTORY": "1",
         "PYTHONPATH": f"{ROOT}:{ROOT / 'shared/client'}",
     }
     return inherited | terminal | variables

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from unspool_client import Connected, Done, Interrupted, Problem, Reset, Snapshot, Started, Token
 
-from infra.terminal.answer_view import BEGUN_ANEW, RECONNECTING, AnswerView
+from infra.terminal.answer_view import BEGUN_ANEW, QUEUED, RECONNECTING, AnswerView
 from infra.terminal.screen import Screen
 from tests.support.emulator import Emulator
 
@@ -121,7 +121,7 @@ async def test_what_is_quick_is_not_worth_a_word_and_what_is_slow_is(monkeypatch
 # --- an answer ------------------------------------------------------------------------------------------
 
 
-def test_an_answer_streams_and_an_interruption_leaves_no_trace() -> None:
+async def test_an_answer_streams_and_an_interruption_leaves_no_trace() -> None:
     seen = Seen()
     view = AnswerView(seen.screen)
     for event in (Started(1), token(1, "Hel")):
@@ -132,6 +132,37 @@ def test_an_answer_streams_and_an_interruption_leaves_no_trace() -> None:
     view.apply(token(2, "lo"))
     view.apply(done())
     assert seen.text == "Hello"
+
+
+async def test_an_answer_says_what_it_waits_for_until_its_first_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("infra.terminal.screen.SLOW_SECONDS", 0.0)
+    seen = Seen()
+    view = AnswerView(seen.screen)
+
+    async def shown() -> str:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return seen.text
+
+    view.begin()
+    assert await shown() == QUEUED
+    view.apply(Started(1, "demo/slow"))
+    assert await shown() == "demo/slow is thinking…"
+    view.show_connection(Interrupted("http://x", "gone", 1.0))
+    assert seen.text == RECONNECTING
+    view.show_connection(Connected("http://x"))
+    assert await shown() == "demo/slow is thinking…"
+    view.apply(token(1, "Hel"))
+    view.apply(Started(2, "demo/slow"))
+    assert await shown() == "Hel"
+
+
+async def test_a_file_gets_no_announcement() -> None:
+    seen = Seen(terminal=False)
+    AnswerView(seen.screen).begin()
+    assert seen.written == ""
 
 
 def test_a_snapshot_that_goes_on_from_what_is_shown_is_shown_on() -> None:
