@@ -11,6 +11,7 @@ from services.generator.prompt import text_of
 from services.generator.providers import Prompt, PromptMessage, TextDelta
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import stream_with_retries
+from services.generator.slots import Slots, keep_in_progress
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
 from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated
@@ -40,28 +41,18 @@ class Titles:
         self._log = log_
         self._registry = registry
         self._settings = settings
-        self._room = asyncio.Semaphore(settings.titles_in_flight_max)
+        self._slots = Slots(settings.titles_in_flight_max)
         self._deliveries: set[Delivery] = set()
 
     async def run(self) -> None:
         """Takes answers until it is cancelled."""
-        ends = self._log.requests(subjects.TITLES, self._free)
+        ends = self._log.requests(subjects.TITLES, self._slots.wait_for_room)
         async with asyncio.TaskGroup() as group, contextlib.aclosing(ends):
-            group.create_task(self._beat())
+            group.create_task(keep_in_progress(lambda: self._deliveries, self._settings.heartbeat_seconds))
             async for delivery in ends:
-                await self._room.acquire()
+                await self._slots.take()
                 self._deliveries.add(delivery)
                 group.create_task(self._take(delivery))
-
-    async def _free(self) -> int:
-        async with self._room:
-            return max(1, self._settings.titles_in_flight_max - len(self._deliveries))
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.heartbeat_seconds)
-            for delivery in list(self._deliveries):
-                await delivery.in_progress()
 
     async def _take(self, delivery: Delivery) -> None:
         """Gives a title and acknowledges, also after an error: a title must not block the queue. If the log is away,
@@ -82,7 +73,7 @@ class Titles:
             await delivery.ack()
         finally:
             self._deliveries.discard(delivery)
-            self._room.release()
+            self._slots.release()
 
     async def _give_title(self, end: AnswerCompleted) -> None:
         if await self._find_expected(end.chat) is None:

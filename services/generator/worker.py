@@ -11,6 +11,7 @@ from uuid import uuid4
 from services.generator import metrics
 from services.generator.generation import Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
+from services.generator.slots import Slots, keep_in_progress
 from services.generator.titles import Titles
 from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
@@ -42,7 +43,7 @@ class Worker:
         self._settings = settings
         self._running: dict[AnswerId, tuple[Generation, Delivery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(settings.answers_in_flight_max)
+        self._slots = Slots(settings.answers_in_flight_max)
         self._stopping = asyncio.Event()
         log_.on_reconnect(self._log_is_back)
 
@@ -50,7 +51,8 @@ class Worker:
         """Works until `stop`, then hands over its answers within `shutdown_seconds`."""
         await self._log.listen(subjects.worker(self.id), self._answer_question)
         stops = Follower(self._log, subjects.CHATS, self._handle_stop, self._settings, filters=subjects.STOPS)
-        beside = [stops.run(), self._beat(), self._announce()]
+        heartbeats = keep_in_progress(self._list_deliveries, self._settings.heartbeat_seconds)
+        beside = [stops.run(), heartbeats, self._announce()]
         if self._settings.titles:
             beside.append(Titles(self._log, self._registry, self._settings).run())
         side = [asyncio.create_task(task) for task in beside]
@@ -84,13 +86,11 @@ class Worker:
     # --- taking requests ---------------------------------------------------------------------------
 
     async def _pull(self) -> None:
-        async with contextlib.aclosing(self._log.requests(subjects.GENERATORS, self._free)) as requests:
+        async with contextlib.aclosing(
+            self._log.requests(subjects.GENERATORS, self._slots.wait_for_room)
+        ) as requests:
             async for delivery in requests:
                 await self._take(delivery)
-
-    async def _free(self) -> int:
-        async with self._room:
-            return max(1, self._settings.answers_in_flight_max - len(self._tasks))
 
     async def _take(self, delivery: Delivery) -> None:
         request = delivery.recorded.event
@@ -106,7 +106,7 @@ class Worker:
             # Redelivered while it is in work, after the broker was away: acknowledge the newest delivery.
             self._running[request.answer] = (self._running[request.answer][0], delivery)
             return
-        await self._room.acquire()
+        await self._slots.take()
         generation = Generation(
             request,
             delivery.recorded.sequence,
@@ -147,7 +147,7 @@ class Worker:
                 await self._give_up(generation, delivery)
         finally:
             del self._running[answer]
-            self._room.release()
+            self._slots.release()
 
     async def _give_up(self, generation: Generation, delivery: Delivery) -> None:
         try:
@@ -180,11 +180,8 @@ class Worker:
 
     # --- what runs beside ----------------------------------------------------------------------------
 
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.heartbeat_seconds)
-            for _, delivery in list(self._running.values()):
-                await delivery.in_progress()
+    def _list_deliveries(self) -> list[Delivery]:
+        return [delivery for _, delivery in self._running.values()]
 
     def _handle_stop(self, recorded: Recorded) -> None:
         match recorded.event:
