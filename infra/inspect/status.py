@@ -19,6 +19,7 @@ from infra.local.data_directory import DataDirectory, default_path
 from infra.local.embedded import with_embedded
 from infra.local.running import NothingRuns, find_api_urls, find_running
 from infra.terminal.printable import escape_json
+from infra.terminal.program import suggest
 from services.api.read_model.checkpoint import read_checkpoint
 from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
 from services.api.read_model.statements import LIVE
@@ -59,7 +60,7 @@ def main(settings: Settings, options: Options) -> int:
         found = {"healthy": report.healthy, "problems": report.problems} | msgspec.to_builtins(report)
         print(escape_json(msgspec.json.encode(found).decode()))
     else:
-        print(describe(report))
+        print(describe(report, suggest("up", options.data)))
     return 0 if report.healthy else 1
 
 

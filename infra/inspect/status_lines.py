@@ -11,10 +11,10 @@ ADDRESS_WIDTH = 16
 MODELS_SHOWN = 6
 
 
-def describe(report: Report) -> str:
-    """Returns the lines. Nothing in them commands a terminal."""
+def describe(report: Report, start: str = "unspool up") -> str:
+    """Returns the lines. Nothing in them commands a terminal. `start` is the command to suggest if nothing runs."""
     if report.nothing_runs:
-        return printable(f"Nothing runs on {report.data}. Start it with: unspool up")
+        return printable(f"Nothing runs on {report.data}. Start it with: {start}")
     problems = [f"  {problem}" for problem in report.problems]
     head = f"Unspool is {'healthy' if report.healthy else 'not healthy:'}"
     return printable("\n".join([head, *problems, *_details(report)]))

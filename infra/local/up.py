@@ -191,6 +191,7 @@ class _Startup:
             chat=uuid4(),
             models=models,
             processes=find_running(self._data),
+            data=self._options.data,
             default_model=self._settings.default_model,
             with_key=bool(self._settings.api_key),
         )

@@ -1,13 +1,15 @@
-"""The lines that `unspool up` prints when everything runs: where it is, and commands to paste. Pure."""
+"""The lines that `unspool up` prints when everything runs: where it is, and commands to paste."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
 
 from infra.local.running import RunningProcess
+from infra.terminal.program import suggest
 
 QUESTION = "What is an event log, and what is it good for?"
 SLOW_DEMO = "demo/300x200ms"
@@ -21,6 +23,8 @@ class Welcome(Struct, frozen=True, kw_only=True):
     chat: UUID
     models: Sequence[dict[str, Any]]
     processes: Sequence[RunningProcess]
+    data: Path | None = None
+    """The data directory, if it is not the default one."""
     default_model: str = ""
     with_key: bool = False
 
@@ -36,8 +40,8 @@ def describe_try_out(welcome: Welcome) -> Iterator[tuple[str, str]]:
             yield line, ""
     yield "", ""
     yield "See what runs (after a kill, with the new pids), and talk in a terminal:", "bold"
-    yield "unspool status", ""
-    yield "unspool chat", ""
+    yield suggest("status", welcome.data), ""
+    yield suggest("chat", welcome.data), ""
 
 
 def example_call(welcome: Welcome) -> str:

@@ -14,6 +14,7 @@ from infra.terminal.conversation import Abandoned, Conversation
 from infra.terminal.history import ChatHistory, default_path
 from infra.terminal.interrupts import Interrupts
 from infra.terminal.lines import PipeInput, TerminalInput
+from infra.terminal.program import suggest
 from infra.terminal.screen import Screen
 
 FIRST_CONTACT_SECONDS = 5.0
@@ -93,7 +94,7 @@ async def _run_typed(options: Options, client: Client, conversation: Conversatio
         if commands.quit:
             break
     if conversation.chat:
-        screen.print_line(f"This conversation: unspool chat {conversation.chat}", "dim")
+        screen.print_line(f"This conversation: {suggest(f'chat {conversation.chat}')}", "dim")
 
 
 async def _run_piped(options: Options, conversation: Conversation, screen: Screen) -> int:

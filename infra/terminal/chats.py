@@ -12,6 +12,7 @@ from unspool_client import Chat, Client, ClientError, Patience, Unauthorized
 from infra.terminal.client_errors import translate_client_errors
 from infra.terminal.durations import describe_age
 from infra.terminal.printable import escape_json, printable
+from infra.terminal.program import suggest
 
 CALL_SECONDS = 5.0
 PAGE_MAX = 200
@@ -39,7 +40,7 @@ def main(options: Options) -> int:
             del one["messages"]  # a list has none
         print(escape_json(msgspec.json.encode({"data": data}).decode()))
     elif not chats:
-        print("There are no chats yet. Begin one with: unspool chat", file=sys.stderr)
+        print(f"There are no chats yet. Begin one with: {suggest('chat')}", file=sys.stderr)
     for line in [] if options.as_json else describe(chats, datetime.now(UTC)):
         print(line)
     return 0

@@ -52,7 +52,7 @@ async def test_every_command_finds_the_servers_of_up(data_directory: Path) -> No
     assert errors.startswith("unspool: no NATS at")
     assert await run("status", "--data", str(data_directory)) == (
         1,
-        f"Nothing runs on {data_directory}. Start it with: unspool up\n",
+        f"Nothing runs on {data_directory}. Start it with: unspool up --data {data_directory}\n",
         "",
     )
     status, _, errors = await run("chats", "--data", str(data_directory))

@@ -113,7 +113,7 @@ async def lasting() -> AsyncIterator[Up]:
     with temporary_data() as data:
         # With a default model, the line to paste does not ask for the demo's slow one.
         async with Up(data, UNSPOOL_DEFAULT_MODEL="demo/20x20ms") as running:
-            await running.line("unspool chat")
+            await running.line("unspool chat --data")
             yield running
 
 

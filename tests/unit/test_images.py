@@ -72,7 +72,7 @@ def test_compose_lint_finds_nothing(override: str | None, tmp_path: Path) -> Non
 
 def test_commands_for_people_work_in_an_image() -> None:
     """`docker compose exec api unspool rebuild` and the like stumble over nothing that an image leaves out."""
-    modules = "infra.local.embedded, infra.inspect.stored_event, infra.inspect.replay, services.api.read_model.rebuild"
+    modules = "infra.local.embedded, infra.inspect.stored_event, infra.inspect.replay, infra.inspect.status, services.api.read_model.rebuild"
     missing = sorted(name.replace("-", "_") for name in LEFT_OUT)
     program = f"import sys; sys.modules.update(dict.fromkeys({missing})); import {modules}"
     done = subprocess.run(

@@ -2,13 +2,16 @@
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from msgspec import structs
 
 from infra.local.running import RunningProcess
 from infra.local.welcome import SLOW_DEMO, Welcome, describe_try_out, example_call
+from infra.terminal.program import VARIABLE
 from services.generator.providers import demo
 
 WELCOME = Welcome(
@@ -42,7 +45,15 @@ def test_each_running_process_has_a_line_that_kills_it() -> None:
     lines = [line for line, _ in describe_try_out(WELCOME)]
     kills = [shlex.split(line, comments=True) for line in lines if line.startswith("kill")]
     assert kills == [["kill", "-9", "11"], ["kill", "-9", "12"]]
-    assert {"unspool status", "unspool chat"} <= set(lines)
+
+
+def test_the_commands_that_are_suggested_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    lines = [line for line, _ in describe_try_out(WELCOME)]
+    assert lines[-2:] == ["unspool status", "unspool chat"]
+    monkeypatch.setenv(VARIABLE, "./my folder/unspool")
+    lines = [line for line, _ in describe_try_out(structs.replace(WELCOME, data=Path("/data here")))]
+    assert shlex.split(lines[-1]) == ["./my folder/unspool", "chat", "--data", "/data here"]
 
 
 def test_the_api_key_is_taken_from_the_environment() -> None:
