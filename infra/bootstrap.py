@@ -76,7 +76,7 @@ class _Progress:
 def main(root: Path, lock_file: str = RUNNING) -> int:
     """Installs a lock file, unless its stamp says that it is installed. Returns an exit status.
 
-    Of several processes that call this at once, one installs and the others wait for it.
+    If several processes call this at once, one installs and the others wait for it.
     """
     try:
         with _stop_at_signals(), _lock(root) as lock:

@@ -56,7 +56,7 @@ def pytest_step(arguments: Sequence[str], *, fast: bool, processors: int) -> Ste
 
 
 def _run(steps: Mapping[str, Step]) -> list[str]:
-    """Returns the names of the steps that failed. What they print is shown as it comes."""
+    """Returns the names of the steps that failed. Shows their output at once."""
     failed = []
     for name, step in steps.items():
         print(f"== {name}", flush=True)

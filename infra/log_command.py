@@ -1,4 +1,4 @@
-"""What the commands that read or write the log share: how they run, and how a person names a chat."""
+"""The common part of commands that read or write the log: connects, runs, and parses the chat's id."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
