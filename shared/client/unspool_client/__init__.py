@@ -1,4 +1,4 @@
-"""A client for programs in Python. An answer is read to its end, whatever becomes of connections and servers:
+"""A Python client for Unspool. It reads an answer to its end over any number of connections and servers:
 
     async with Client("http://127.0.0.1:8000") as client:
         chat = await client.create_chat()
@@ -7,7 +7,7 @@
             if isinstance(event, Token):
                 print(event.text, end="", flush=True)
 
-This package knows the contract over HTTP and nothing else of Unspool. It needs httpx alone.
+This package depends on the HTTP contract and on httpx only.
 """
 
 from unspool_client.calls import NEWEST, Client

@@ -1,4 +1,4 @@
-"""The calls of a client, typed."""
+"""The typed calls of a client."""
 
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -29,22 +29,22 @@ class Newest(Enum):
 
 
 NEWEST = Newest.NEWEST
-"""As `parent_id`: the newest answer of the chat, or none if the chat has none."""
+"""The default of `parent_id`: the newest answer of the chat, or none if the chat has none."""
 Body = dict[str, Any]
 CURSOR_MAX_CHARS = 200
 
 
 class Client:
-    """Every call is tried until a server answers, or `Patience.call_seconds` are over (`Unreachable`).
+    """Calls one or several servers of one system. `async with Client(...)` closes it, or `close` does.
 
-    That is safe: what a call makes has an id that is chosen here, once per call. `Refused` and its
-    subclasses are the server's own no. Use as `async with Client(...)`, or `close` it.
+    It retries every call until a server responds or `Patience.call_seconds` are over, then raises `Unreachable`.
+    Retries are safe: each call has an id, which is chosen once. A rejection by the server is `Refused` or a subclass.
     """
 
     def __init__(
         self, url: str | Iterable[str], api_key: str | None = None, *, patience: Patience | None = None
     ) -> None:
-        """Raises `ConfigurationError` for what cannot be a URL or a key."""
+        """Takes one or several URLs. Raises `ConfigurationError` for an invalid URL or key."""
         urls = [url] if isinstance(url, str) else url
         self._servers = Servers(urls, api_key, patience or Patience())
 
@@ -57,6 +57,7 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
+        """Closes all connections."""
         await self._servers.close()
 
     # --- chats -------------------------------------------------------------------------------------
@@ -69,6 +70,7 @@ class Client:
         system: str | None = None,
         metadata: Body | None = None,
     ) -> Chat:
+        """Creates a chat and returns it."""
         body = {"id": str(uuid4()), "title": title, "model": model, "system": system, "metadata": metadata}
         return _decoded(await self._servers.call("POST", "/v1/chats", _given(body)), Chat)
 
@@ -81,7 +83,7 @@ class Client:
         q: str | None = None,
         after: str | None = None,
     ) -> ChatPage:
-        """Newest activity first. `q`: what is looked for. `after`: a cursor of a write that is to be seen in it."""
+        """Returns a page, newest activity first. `q` searches. The page is at least as new as the cursor `after`."""
         query = {
             "limit": str(limit),
             "before": before,
@@ -92,7 +94,7 @@ class Client:
         return _decoded(await self._servers.call("GET", "/v1/chats", params=_given(query)), ChatPage)
 
     async def chat(self, chat: str, *, after: str | None = None) -> Chat:
-        """With its messages."""
+        """Returns the chat with its messages. It is at least as new as the cursor `after`."""
         response = await self._servers.call("GET", _path("chats", chat), params=_given({"after": after}))
         return _decoded(response, Chat)
 
@@ -104,12 +106,12 @@ class Client:
         archived: bool | None = None,
         metadata: Body | None = None,
     ) -> Chat:
-        """What is None stays as it is."""
+        """Changes a chat and returns it. A field that is None does not change."""
         body = {"title": title, "archived": archived, "metadata": metadata}
         return _decoded(await self._servers.call("PATCH", _path("chats", chat), _given(body)), Chat)
 
     async def delete_chat(self, chat: str) -> None:
-        """For good. A chat that is gone already is not missed."""
+        """Deletes a chat for good. Does not raise if it is already deleted."""
         await self._servers.call("DELETE", _path("chats", chat))
 
     # --- messages and answers ------------------------------------------------------------------------
@@ -124,7 +126,7 @@ class Client:
         params: Body | None = None,
         metadata: Body | None = None,
     ) -> Accepted:
-        """Asks. `parent_id` is the answer to reply to: unset, the chat's newest; None, none, for a first message."""
+        """Posts a message. `parent_id`: the answer to reply to; unset the newest one, None for a first message."""
         body = {
             "id": str(uuid4()),
             "content": content,
@@ -142,7 +144,7 @@ class Client:
         content: str | list[Body],
         **options: Any,  # noqa: ANN401 - those of `post`
     ) -> AsyncGenerator[StreamEvent, None]:
-        """`post`, and the answer's stream."""
+        """Posts a message like `post`, and yields the events of its answer."""
         accepted = await self.post(chat, content, **options)
         async with contextlib.aclosing(self.stream(accepted.answer)) as events:
             async for event in events:
@@ -151,18 +153,18 @@ class Client:
     async def regenerate(
         self, answer: str, *, model: str | None = None, params: Body | None = None
     ) -> Accepted:
-        """Asks for another answer to the same message; the one that there is stays."""
+        """Requests another answer to the same message; the existing answer does not change."""
         body = {"id": str(uuid4()), "model": model, "params": params}
         return _decoded(
             await self._servers.call("POST", _path("answers", answer, "regenerate"), _given(body)), Accepted
         )
 
     async def cancel(self, answer: str) -> Answer:
-        """Stops it; its text so far stays. On one that has ended it changes nothing."""
+        """Stops an answer and keeps its text so far. Does nothing if it has ended."""
         return _decoded(await self._servers.call("POST", _path("answers", answer, "cancel")), Answer)
 
     async def answer(self, answer: str, *, after: str | None = None) -> Answer:
-        """With `after`, a cursor, it is at least as new as that."""
+        """Returns the answer. It is at least as new as the cursor `after`."""
         params = _given({"after": after})
         return _decoded(await self._servers.call("GET", _path("answers", answer), params=params), Answer)
 
@@ -174,11 +176,11 @@ class Client:
         give_up_after_seconds: float | None = None,
         watch: Callable[[Connection], None] | None = None,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """The answer's events, each once, in order and without a gap, whatever becomes of connections and servers.
+        """Yields the answer's events, each once, in order, without a gap, over any number of connections and servers.
 
-        Ends after `Done`, or with nothing where `after` is the end. Without a bound it comes again for ever;
-        with one, no try is made later than `give_up_after_seconds` after something was heard (`Unreachable`).
-        `watch` is told of interruptions. Who leaves the stream early closes it: `contextlib.aclosing`.
+        Ends after `Done`, or at once if `after` is the end. It reconnects without a limit, or raises `Unreachable` if
+        nothing was received for `give_up_after_seconds`. Calls `watch` at each connection and interruption. If you stop
+        early, close the generator (`contextlib.aclosing`).
         """
         cursor = None if after is None else _check_cursor(after)
         return AnswerStream(self._servers, answer, cursor, give_up_after_seconds, watch).events()
@@ -207,7 +209,7 @@ class Client:
     # --- the system --------------------------------------------------------------------------------------
 
     async def models(self, *, within_seconds: float | None = None) -> tuple[Model, ...]:
-        """The default one first."""
+        """Returns the models, the default model first."""
         return _decoded(
             await self._servers.call("GET", "/v1/models", within_seconds=within_seconds), Models
         ).data

@@ -1,4 +1,4 @@
-"""The documents that the server answers with. What a later version adds to them is passed over."""
+"""The documents of the server. Unknown fields of later versions are ignored."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,11 +28,11 @@ class Message:
     usage: Usage | None = None
     error: Problem | None = None
     cursor: str | None = None
-    """Of an answer that is being made: its stream goes on after `text` from here."""
+    """The cursor of an answer in generation: its stream continues after `text`."""
 
     @property
     def said(self) -> str:
-        """What stands in it as text, whoever said it."""
+        """The message's text, of the user or of the model."""
         return self.text or "\n".join(str(part["text"]) for part in self.content if "text" in part)
 
     @property
@@ -57,7 +57,7 @@ class Chat:
     messages: tuple[Message, ...] | None = None
 
     def branch(self) -> list[Message]:
-        """From the root to the newest message: what a person would see first."""
+        """Returns the messages from the root to the newest one."""
         nodes = self.messages or ()
         by_id = {node.id: node for node in nodes}
         found: list[Message] = []
@@ -72,17 +72,17 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class ChatPage:
-    """`next` is the `before` of the next page; None on the last."""
+    """A page of chats. `next` is the `before` of the next page; None on the last page."""
 
     data: tuple[Chat, ...]
     next: str | None = None
     cursor: str = ""
-    """The feed goes on after this list from here."""
+    """The cursor of this list: the feed continues after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The question is in the log, and will be answered, whatever dies."""
+    """The accepted request: it is stored and will be answered, even if processes fail."""
 
     message: str
     answer: str
@@ -92,7 +92,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer as it stands, also while it is being made."""
+    """An answer in its current state, in generation or ended."""
 
     id: str
     status: str
@@ -108,7 +108,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`id` is what a chat or a message takes as its model."""
+    """A model. `id` is the `model` of a chat or a message."""
 
     id: str
     owned_by: str = ""
@@ -117,4 +117,6 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Models:
+    """The models of all providers."""
+
     data: tuple[Model, ...]

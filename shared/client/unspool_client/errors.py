@@ -1,33 +1,35 @@
-"""What can go wrong for a client: one class per decision that its caller can make."""
+"""Errors of the client, one class per decision that a caller can make."""
 
 from dataclasses import dataclass
 
 
 class ClientError(Exception):
-    """The root of what the client raises on purpose."""
+    """The base class of all errors of this package."""
 
 
 class ConfigurationError(ClientError, ValueError):
-    """A URL or an API key is not one that a client can use."""
+    """A URL or an API key is not valid."""
 
 
 class Unreachable(ClientError):
-    """No server answered within the time that was given. A call that asks for something may have been done."""
+    """No server responded in time. A call that changes something may have been executed."""
 
 
 class ContractBroken(ClientError):
-    """What answers is not Unspool, or not one that this client understands; trying again did not help."""
+    """The responses do not follow the contract, and retries did not help: another server, or another version."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
+    """One field that is not valid."""
+
     field: str
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemDocument:
-    """RFC 9457, as far as it is there."""
+    """A problem document (RFC 9457); missing fields are empty."""
 
     type: str = ""
     title: str = ""
@@ -36,7 +38,7 @@ class ProblemDocument:
 
 
 class Refused(ClientError):
-    """The server understood, and will not. Trying the same again is of no use."""
+    """The server rejected the request. A retry cannot succeed."""
 
     def __init__(self, status: int, problem: ProblemDocument) -> None:
         # The detail of a wrong field is its first message: it says more with the field's name.
@@ -52,13 +54,14 @@ class Unauthorized(Refused):
 
 
 class Missing(Refused):
-    """No such chat or answer; or it was deleted, or is somebody else's."""
+    """The chat or answer does not exist, was deleted, or belongs to another owner."""
 
 
 class Conflict(Refused):
-    """The branch's answer is still being made, or an id was used before with other content."""
+    """The branch has an answer in generation, or the id was used before with different content."""
 
 
 def refusal(status: int, problem: ProblemDocument) -> Refused:
+    """Returns the error for a status and its problem document."""
     kinds: dict[int, type[Refused]] = {401: Unauthorized, 403: Unauthorized, 404: Missing, 409: Conflict}
     return kinds.get(status, Refused)(status, problem)

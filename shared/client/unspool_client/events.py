@@ -1,4 +1,4 @@
-"""The events of an answer's stream, as a program has them. Pure."""
+"""The events of an answer's stream. Pure."""
 
 import re
 from dataclasses import dataclass, replace
@@ -15,18 +15,20 @@ Status = Literal["completed", "failed", "cancelled"]
 
 
 class Breach(Exception):
-    """The stream is not as the contract has it: read again, from the last event that was in order."""
+    """The stream violates the contract. Reconnect after the last valid event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """Token counts of the provider."""
+
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why an answer failed."""
+    """The reason of a failed answer."""
 
     code: str = ""
     title: str = ""
@@ -36,7 +38,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallFragment:
-    """Fragments of the same `index` belong together, in order."""
+    """A fragment of a tool call. Concatenate the fragments of the same `index`, in order."""
 
     index: int
     id: str = ""
@@ -46,7 +48,7 @@ class ToolCallFragment:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A worker began, or another went on. `left_out` messages of the chat did not fit into the model's window."""
+    """An attempt started. `left_out` messages did not fit into the model's context window."""
 
     attempt: int
     model: str = ""
@@ -55,7 +57,7 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Exactly one of `text`, `reasoning` and `tool_call` is set. `id` is the cursor to go on from."""
+    """A piece of the answer. Exactly one of `text`, `reasoning` and `tool_call` is set. `id` is its cursor."""
 
     id: str
     attempt: int
@@ -67,14 +69,14 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """What was said so far is void: this attempt begins anew."""
+    """Discards everything so far: the attempt starts from the beginning."""
 
     attempt: int
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Replaces all that came before."""
+    """Replaces everything so far."""
 
     attempt: int
     index: int
@@ -86,7 +88,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The last event. A read with `after=cursor` sees the answer in the history."""
+    """The last event. A read with `after=cursor` includes the answer."""
 
     status: Status
     last_index: int
@@ -108,7 +110,7 @@ class _TokenData:
 
 
 def decode(frame: Frame) -> StreamEvent | None:
-    """None for an event of a later version, which is passed over. Raises `Breach` on one that cannot be read."""
+    """Returns the event, or None for an unknown event of a later version. Raises `Breach` if it is malformed."""
     match frame.event:
         case "started":
             return _decoded(frame, Started)
@@ -125,7 +127,7 @@ def decode(frame: Frame) -> StreamEvent | None:
 
 
 def parse_token_id(text: str) -> tuple[int, int] | None:
-    """Attempt and index. Only to see that nothing is missing: where to go on, the server reads from it."""
+    """Returns attempt and index, or None. They only serve to detect gaps; the server interprets the cursor."""
     found = _TOKEN_ID.fullmatch(text)
     return (int(found[1]), int(found[2])) if found else None
 

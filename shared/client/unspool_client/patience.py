@@ -1,4 +1,4 @@
-"""How long, how often and when something is tried again."""
+"""Limits and timing of retries."""
 
 import random
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """The bounds that a client keeps to."""
+    """The time limits of a client."""
 
     first_wait_seconds: float = 0.5
-    """Before the second try, until a stream's own `retry:` says otherwise; it doubles with each further one."""
+    """Wait before the first retry, or the stream's `retry:`. It doubles with each retry."""
     longest_wait_seconds: float = 15.0
     retry_after_max_seconds: float = 60.0
-    """A server that asks for more patience than this is asked again all the same."""
+    """Limit of a server's `Retry-After`."""
     connect_seconds: float = 5.0
     idle_seconds: float = 45.0
-    """Silence, in bytes, after which a connection counts as dead. A server shows a sign of life each 15 s."""
+    """Time without bytes after which a connection counts as dead. A server sends a keep-alive every 15 s."""
     call_seconds: float = 30.0
-    """How long a call is tried, all in all. A stream has a bound of its own."""
+    """Time limit of a call with all its retries. Streams have their own limit."""
     breaches_max: int = 10
-    """How often in a row a stream may break its contract before it is given up."""
+    """Limit of consecutive contract violations of a stream."""
 
 
 class Backoff:
-    """Bounded, exponential, and with jitter, so that a thousand clients of a lost server do not come back as one."""
+    """Exponential backoff with jitter and a limit, so that many clients do not reconnect at the same time."""
 
     def __init__(self, patience: Patience, jitter: Callable[[], float] = random.random) -> None:
         self._patience = patience
@@ -33,14 +33,15 @@ class Backoff:
         self._failures = 0
 
     def asked_for(self, retry_milliseconds: int) -> None:
-        """The stream's own `retry:`."""
+        """Sets the first wait to the stream's `retry:`."""
         self._first_seconds = min(retry_milliseconds / 1000, self._patience.longest_wait_seconds)
 
     def succeeded(self) -> None:
+        """Resets the failures."""
         self._failures = 0
 
     def next_wait_seconds(self, retry_after_seconds: float | None = None) -> float:
-        """Counts a failure. Never less than `Retry-After`, within its bound."""
+        """Counts a failure and returns the wait: at least `Retry-After`, within its limit."""
         doublings = min(self._failures, 30)
         self._failures += 1
         longest = min(self._first_seconds * 2**doublings, self._patience.longest_wait_seconds)

@@ -1,7 +1,6 @@
-"""Where a reader of an answer is, and what of that which comes is new to it. Pure.
+"""The position of a reader in an answer. Pure.
 
-The law of this file: nothing is let through twice, and nothing after a gap. Connections come and go; the
-position stays.
+Invariant: it accepts no event twice, and no event after a gap. It outlives connections.
 """
 
 from typing import assert_never
@@ -10,7 +9,7 @@ from unspool_client.events import Breach, Done, Reset, Snapshot, Started, Stream
 
 
 class Position:
-    """`cursor` is the id of the last event that had one: a connection made with it goes on from here."""
+    """A reader's position. `cursor` is the id of the last event with an id, for the next connection."""
 
     def __init__(self, after: str | None = None) -> None:
         self.cursor = after
@@ -18,10 +17,10 @@ class Position:
         self._attempt = known[0] if known else 0
         self._index = known[1] if known else None  # None: from a cursor that we cannot read, all is new
         self._had: dict[type[Started | Reset], tuple[int | None, int]] = {}
-        """Of those that have no id: at which index, and the newest attempt there."""
+        """Events without an id: the index at which they arrived, and their newest attempt."""
 
     def take(self, event: StreamEvent) -> bool:
-        """Whether the event is new; then it counts as had. Raises `Breach` when something before it is missing."""
+        """Returns True if the event is new, and advances. Raises `Breach` if an earlier event is missing."""
         match event:
             case Token():
                 return self._token(event)
@@ -39,7 +38,7 @@ class Position:
                 assert_never(event)
 
     def _without_id(self, event: Started | Reset) -> bool:
-        """After a cut it comes again, unless a token came in between. Attempts only grow."""
+        """Returns False for an event that is repeated after a reconnect without a token in between."""
         index, attempt = self._had.get(type(event), (None, 0))
         if index == self._index and attempt >= event.attempt:
             return False

@@ -1,4 +1,4 @@
-"""The servers that a client may turn to, and calls that are tried until one of them answers."""
+"""The servers of a client, and calls with retries."""
 
 import asyncio
 import json
@@ -15,20 +15,20 @@ from unspool_client.patience import Backoff, Patience
 from unspool_client.retry_after import retry_after_seconds
 
 TRY_AGAIN = frozenset({408, 425, 429, 502, 503, 504})
-"""A server that says one of these did not do what it was asked, or cannot know; our calls may be repeated."""
+"""Statuses after which a call is repeated: it was not executed, or that is unknown."""
 WHY_MAX_CHARS = 200
 
 
 class Servers:
-    """One or several base URLs of the same system. Whichever answered last is asked first."""
+    """The base URLs of one system. It calls the server that responded last first. The client owns it."""
 
     def __init__(self, urls: Iterable[str], api_key: str | None, patience: Patience) -> None:
-        """Raises `ConfigurationError`."""
+        """Raises `ConfigurationError` for an invalid URL or key."""
         self._urls = [_base_url(url) for url in urls]
         if not self._urls:
             raise ConfigurationError("a client needs the URL of a server")
         if api_key and not (api_key.isascii() and api_key.isprintable()):
-            raise ConfigurationError("the API key holds characters that no header can")
+            raise ConfigurationError("the API key contains characters that an HTTP header cannot hold")
         self._now = 0
         self.patience = patience
         self.http = httpx.AsyncClient(
@@ -45,7 +45,7 @@ class Servers:
         return self._urls[self._now]
 
     def move_on(self, failed: str) -> None:
-        """To the next one; unless somebody else, who came upon the same failure, has done so already."""
+        """Selects the next server, unless a concurrent call has already done so after the same failure."""
         if self.url == failed:
             self._now = (self._now + 1) % len(self._urls)
 
@@ -57,9 +57,9 @@ class Servers:
         params: Mapping[str, str] | None = None,
         within_seconds: float | None = None,
     ) -> httpx.Response:
-        """The first answer that decides something. Only for calls that may be repeated: by their id, or by what they are.
+        """Returns the first successful response. The call must be safe to repeat.
 
-        Raises `Unreachable` when there is none in time, and `Refused` as the server has it.
+        Raises `Unreachable` if there is no response in time, and `Refused` for a rejection.
         """
         content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
         headers = {} if body is None else {"content-type": "application/json"}
@@ -76,7 +76,7 @@ class Servers:
         raise refused(response)
 
     async def _until_answered(self, why: list[str], method: str, path: str, **request: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own options
-        """`why`: the reasons of the tries so far, for when time runs out."""
+        """Retries until a server responds. Appends the reason of each failure to `why`."""
         backoff = Backoff(self.patience)
         while True:
             asked, url = None, self.url
@@ -92,11 +92,12 @@ class Servers:
             await asyncio.sleep(backoff.next_wait_seconds(asked))
 
     async def close(self) -> None:
+        """Closes all connections."""
         await self.http.aclose()
 
 
 def refused(response: httpx.Response) -> Refused:
-    """The server's own reason, as far as it is one that we can read."""
+    """Returns the error with the server's reason, if the response contains one."""
     try:
         problem = decode(response.content, ProblemDocument)
     except Undecodable:
@@ -109,11 +110,12 @@ def refused(response: httpx.Response) -> Refused:
 
 
 def reason(error: httpx.RequestError) -> str:
+    """Returns the reason of a connection error."""
     match error:
         case httpx.ConnectError():
             what = "cannot connect"
         case httpx.TimeoutException():
-            what = "it was silent for too long"
+            what = "no bytes arrived in time"
         case _:
             what = "the connection broke off"
     said = str(error)[:WHY_MAX_CHARS]

@@ -1,7 +1,7 @@
-"""Following an answer through any number of connections, from its beginning or a cursor to its end.
+"""Streams that resume over any number of connections, from the beginning or a cursor to the end.
 
-The law of this file: only `done` ends a stream (or `204`: there is nothing more). Everything else is an
-interruption, after which the next server is asked for what comes after the last event that was had.
+Only `done` or status 204 ends a stream. Anything else is an interruption: the next server is then asked for the events
+after the last received one.
 """
 
 import asyncio
@@ -28,12 +28,14 @@ E = TypeVar("E")
 
 @dataclass(frozen=True, slots=True)
 class Connected:
+    """A connection was opened."""
+
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """The next try is made after so many seconds."""
+    """The connection broke. The next try follows after `wait_seconds`."""
 
     url: str
     why: str
@@ -78,6 +80,7 @@ class ResumingStream(ABC, Generic[E]):
         """Returns the event if it is new. Raises `Breach` when one before it is missing."""
 
     async def events(self) -> AsyncGenerator[E, None]:
+        """Yields new events, in order, until the stream ends. Raises `Refused`, `Unreachable` or `ContractBroken`."""
         self._heard_at = _now()
         while not self._at_end:
             try:
@@ -85,10 +88,10 @@ class ResumingStream(ABC, Generic[E]):
                     async for event in events:
                         yield event
             except _Broken as broken:
-                await self._interrupted(broken)
+                await self._wait_for_retry(broken)
 
     async def _connection(self) -> AsyncGenerator[E, None]:
-        """What one connection brings that is new. Raises `_Broken` unless it brings the end."""
+        """Yields the new events of one connection. Raises `_Broken` if it ends before the stream does."""
         cursor = self._cursor()
         headers = {"accept": MEDIA_TYPE, "accept-encoding": "identity"}
         if cursor:
@@ -98,7 +101,7 @@ class ResumingStream(ABC, Generic[E]):
             async with self._servers.http.stream(
                 "GET", self._url + self._path, headers=headers, params=self._params
             ) as response:
-                if not await self._opened(response):
+                if not await self._check_response(response):
                     return
                 self._watch(Connected(self._url))
                 async with contextlib.aclosing(self._new_events(response)) as events:
@@ -112,8 +115,8 @@ class ResumingStream(ABC, Generic[E]):
         if not self._at_end:
             raise _Broken("the connection was closed before the end of the answer")
 
-    async def _opened(self, response: httpx.Response) -> bool:
-        """Whether there is something to read. Raises `Refused`, or `_Broken` where another try may succeed."""
+    async def _check_response(self, response: httpx.Response) -> bool:
+        """Returns True if there are events to read. Raises `Refused`, or `_Broken` if a retry may succeed."""
         if response.status_code == httpx.codes.NO_CONTENT:
             self._at_end = True
             return False
@@ -145,8 +148,8 @@ class ResumingStream(ABC, Generic[E]):
             if decoder.retry_milliseconds is not None:
                 self._backoff.asked_for(decoder.retry_milliseconds)
 
-    async def _interrupted(self, broken: "_Broken") -> None:
-        """Waits before the next try. Raises when there is to be none."""
+    async def _wait_for_retry(self, broken: "_Broken") -> None:
+        """Waits before the next try. Raises `Unreachable` or `ContractBroken` if there is none."""
         if self._breaches > self._servers.patience.breaches_max:
             raise ContractBroken(f"{self._url}: {broken}") from broken
         wait = self._backoff.next_wait_seconds(broken.retry_after_seconds)

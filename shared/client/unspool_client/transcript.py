@@ -1,4 +1,4 @@
-"""What an answer says, folded from the events of its stream. Pure."""
+"""The content of an answer, folded from the events of its stream. Pure."""
 
 from typing import Self, assert_never
 
@@ -6,7 +6,7 @@ from unspool_client.events import Done, Reset, Snapshot, Started, StreamEvent, T
 
 
 class Transcript:
-    """The events of one answer, in any number of connections, and what they amount to."""
+    """Folds the events of one answer over any number of connections."""
 
     def __init__(self) -> None:
         self.model = ""
@@ -25,7 +25,7 @@ class Transcript:
 
     @property
     def tool_calls(self) -> tuple[ToolCallFragment, ...]:
-        """Whole ones, in the order of their index."""
+        """The whole tool calls, in order of index."""
         whole: dict[int, ToolCallFragment] = {}
         for part in self._tool_calls:
             so_far = whole.get(part.index, ToolCallFragment(part.index))
@@ -34,7 +34,7 @@ class Transcript:
         return tuple(whole[index] for index in sorted(whole))
 
     def apply(self, event: StreamEvent) -> Self:
-        """In place, and at a cost that does not grow with the text."""
+        """Applies an event in place. Its cost does not grow with the text."""
         match event:
             case Started():
                 self.model = event.model
@@ -61,6 +61,6 @@ class Transcript:
 
 
 def _joined(parts: list[str]) -> str:
-    """What was joined once is not joined again piece by piece."""
+    """Joins the parts in place, so that later calls do not join them again."""
     parts[:] = ["".join(parts)]
     return parts[0]
