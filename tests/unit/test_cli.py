@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -122,3 +123,27 @@ def test_the_command_line_imports_nothing_heavy_before_a_command_runs() -> None:
 
 def test_every_command_is_a_sentence() -> None:
     assert all(isinstance(command, click.Command) and command.help for command in commands.commands.values())
+
+
+@pytest.mark.parametrize(("status", "ran"), [(0, True), (1, False), (130, False)])
+def test_test_installs_its_tools_first_and_ends_where_that_fails(
+    monkeypatch: pytest.MonkeyPatch, status: int, *, ran: bool
+) -> None:
+    from infra import bootstrap, checks
+
+    called: list[str] = []
+
+    def note(name: str, returned: int) -> Callable[..., int]:
+        def call(*_: object, **__: object) -> int:
+            called.append(name)
+            return returned
+
+        return call
+
+    monkeypatch.setattr(bootstrap, "add_tools", note("install", status))
+    monkeypatch.setattr(checks, "main", note("checks", 0))
+    assert CliRunner().invoke(commands, ["test"]).exit_code == status
+    assert called == ["install", *(["checks"] if ran else [])]
+    called.clear()
+    assert "Run all checks" in shown("test", "--help")
+    assert called == []
