@@ -12,7 +12,14 @@ from services.api.commands.catalogue import Catalogue
 from services.api.commands.chat_states import ChatStates
 from services.api.commands.handler import Commands
 from services.api.commands.purge import Leftovers
-from services.api.http import problems, routes_answers, routes_chats, routes_events, routes_platform
+from services.api.http import (
+    example_page,
+    problems,
+    routes_answers,
+    routes_chats,
+    routes_events,
+    routes_platform,
+)
 from services.api.http.body_limit import BodyLimit
 from services.api.http.dependencies import Context
 from services.api.http.openapi import document, swagger_ui
@@ -61,6 +68,7 @@ def make_app(settings: Settings, context: Context | None = None) -> FastAPI:
     problems.install(app)
     document.install(app, settings)
     swagger_ui.install(app)
+    example_page.install(app)
     for router in (routes_chats.router, routes_answers.router, routes_events.router, routes_platform.router):
         app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=settings.body_max_bytes)

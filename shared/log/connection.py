@@ -1,7 +1,7 @@
 """The connections of one process to NATS, and calls over them.
 
 One connection writes and asks, another does bulk reads: on one connection they hold each other up
-(`jetstream.md`, "Traps"). Nothing is buffered while the broker is away: a call fails, and its caller decides.
+(docs/decisions/0009). Nothing is buffered while the broker is away: a call fails, and its caller decides.
 """
 
 import asyncio

@@ -56,13 +56,13 @@ def test_the_tour_of_the_readme_runs_as_it_stands(up: int, data_directory: Path)
     assert done.returncode == 0, done.stdout + done.stderr
     created, asked, first, second, history = re.split(r"=== \d\n", done.stdout)[1:]
     assert '"generating":false' in created
-    assert '"stream"' in asked
+    assert asked.startswith("the answer is ")
     assert "event: token" in first
     assert "event: token" in second
     assert '"status":"completed"' in second
     chat = json.loads(history)
     assert [message["role"] for message in chat["messages"]] == ["user", "assistant"]
-    assert len(chat["messages"][1]["text"].split()) > 100
+    assert len(chat["messages"][1]["text"].split()) > 50
 
 
 def test_the_python_of_the_readme_prints_an_answer(up: int) -> None:

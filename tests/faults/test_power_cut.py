@@ -21,10 +21,11 @@ from tests.support.answers import QUESTION, Follower, ask_new_chat, events_of, l
 from tests.support.servers import NatsProcess
 from tests.support.system import ROOT, System
 
-LONG = ("demo/700x10ms", "plain/400x20ms")
+LONG = ("demo/1500x10ms", "plain/750x20ms")
+"""Long enough that they are still generated when the power is cut, also on a machine that is busy."""
 SHORT = "demo/100x10ms"
 LONGER = "demo/300x10ms"
-LOST_TOKENS = 100
+LOST_TOKENS = 60
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.05
 # A worker that is asked whether it lives may be slow on a machine that is busy: it must not count as dead here.
@@ -82,6 +83,7 @@ async def test_after_a_power_cut_workers_restore_their_tails_and_nothing_is_skip
     for follower in followers:
         await follower.wait_for_index(follower.last_index + LOST_TOKENS)
     await machine.cut()
+    assert [follower.done for follower in followers] == [None, None], "they ended before the power was cut"
     await machine.power_back()
 
     await wait_for_red(fleet)
