@@ -1,4 +1,4 @@
-"""Which errors mean that Postgres is away: what was asked may be asked again when it is back."""
+"""Tells errors after which a call to Postgres may be repeated from those that are a fault of the statement."""
 
 import asyncpg
 
@@ -13,5 +13,7 @@ POSTGRES_UNAVAILABLE = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    # Postgres chose this transaction to end a deadlock (a rebuild swaps its schema meanwhile): nothing of it was done.
+    asyncpg.TransactionRollbackError,
 )
-"""For `except`: the server is unreachable, shuts down or starts. An error of a statement is not among them."""
+"""For `except`: the call may be repeated later, unchanged. Any other error of a statement is not among them."""
