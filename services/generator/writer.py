@@ -1,17 +1,10 @@
-"""Writes the events of one answer: in order, fenced, with one publish in flight, and kept in memory.
+"""Writes the events of one answer: in order, fenced, with one publish in flight, and kept in memory."""
 
-Deltas that arrive during a publish form the next event. So latency is one round trip under low load, and under high
-load events grow instead of queues.
-"""
-
-import asyncio
-
-from services.generator.providers import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from shared.domain import subjects
 from shared.domain.answer import AnswerState
 from shared.domain.errors import ChatGone, SequenceConflict, TailLost
-from shared.domain.events import AnswerEvent, TokenEmitted
-from shared.domain.subjects import AnswerId, Index, Sequence
+from shared.domain.events import AnswerEvent
+from shared.domain.subjects import AnswerId, Sequence
 from shared.log.answer_journal import AnswerJournal
 from shared.log.append import append_answer_event
 from shared.log.protocol import Log
@@ -20,57 +13,6 @@ from shared.logging import logger
 log = logger(__name__)
 
 _TAIL_RETRIES_MAX = 5
-
-
-class Pending:
-    """Deltas that wait for the next event. The limit of the whole answer, which `Copy` checks, limits them."""
-
-    def __init__(self) -> None:
-        self._deltas: list[Delta] = []
-        self._changed = asyncio.Event()
-
-    def add(self, delta: Delta) -> None:
-        self._deltas.append(delta)
-        self._changed.set()
-
-    def wake(self) -> None:
-        self._changed.set()
-
-    async def wait(self) -> None:
-        """Waits until a delta was added, or `wake` was called, since the last `wait`."""
-        await self._changed.wait()
-        self._changed.clear()
-
-    def take(self, attempt: int, index: Index, max_bytes: int) -> TokenEmitted | None:
-        """Removes the first deltas, as many of one kind as fit into one event, and returns them as that event."""
-        if not self._deltas:
-            return None
-        first = self._deltas[0]
-        if isinstance(first, ToolCallDelta):
-            del self._deltas[0]
-            return TokenEmitted(attempt=subjects.Attempt(attempt), index=index, tool_call=first.fragment)
-        texts: list[str] = []
-        size = 0
-        for delta in self._deltas:
-            if type(delta) is not type(first) or isinstance(delta, ToolCallDelta):
-                break
-            size += len(delta.text)
-            if texts and size > max_bytes:
-                break
-            texts.append(delta.text)
-        del self._deltas[: len(texts)]
-        text = "".join(texts)
-        if isinstance(first, ReasoningDelta):
-            return TokenEmitted(attempt=subjects.Attempt(attempt), index=index, reasoning=text)
-        return TokenEmitted(attempt=subjects.Attempt(attempt), index=index, text=text)
-
-
-def size_of(delta: Delta) -> int:
-    match delta:
-        case TextDelta() | ReasoningDelta():
-            return len(delta.text.encode())
-        case ToolCallDelta():
-            return len(delta.fragment.arguments.encode()) + len(delta.fragment.name)
 
 
 class AnswerWriter(AnswerJournal):
