@@ -3,7 +3,7 @@
 The checker reads the broker's state directly, which no simulated process can.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from services.api.read_model.queries import _state as state_of_rows
 from shared.domain import subjects
@@ -23,11 +23,9 @@ from shared.domain.events import (
     GenerationStarted,
     MessageRequested,
     TokenEmitted,
-    decode_answer_event,
-    decode_fact,
 )
 from shared.domain.subjects import AnswerId, ChatId, Sequence
-from shared.log.recorded import Recorded
+from shared.log.recorded import Recorded, answer_event_of
 from tests.simulation import provider
 from tests.simulation.broker import Broker
 from tests.simulation.loop import Process
@@ -100,11 +98,10 @@ class Checker:
 
     def stored(self, stored: Recorded, by: Process) -> None:
         self._trace.add(by, f"stores {stored.subject} {stored.sequence} {stored.data.decode()}")
-        if subjects.stream_of(stored.subject) == subjects.TOKENS:
-            answer = self.answer(AnswerId(stored.subject.rpartition(".")[2]))
-            self._token_event(answer, decode_answer_event(stored.data), stored.sequence, by)
+        if stored.answer is not None:
+            self._token_event(self.answer(stored.answer), answer_event_of(stored), stored.sequence, by)
         else:
-            self._fact(decode_fact(stored.data), stored.sequence)
+            self._facts([stored])
 
     def _token_event(self, answer: Answer, event: AnswerEvent, sequence: Sequence, by: Process) -> None:
         if self.chat(subjects.chat_of(answer.id)).deleted:  # it may still come in; at the end it must be gone
@@ -211,22 +208,26 @@ class Checker:
             answer.state, answer.request, answer.fact = AnswerState(), None, None
             answer.ended_by = answer.cancelled_at = None
         for stored in tokens:
-            answer = self.answer(AnswerId(stored.subject.rpartition(".")[2]))
-            evolve(answer.state, decode_answer_event(stored.data), stored.sequence)
-        for stored in chats:
-            self._fact(decode_fact(stored.data), stored.sequence)
+            assert stored.answer is not None
+            evolve(self.answer(stored.answer).state, answer_event_of(stored), stored.sequence)
+        self._facts(chats)
+
+    def _facts(self, found: Iterable[Recorded]) -> None:
+        for one in found:
+            assert isinstance(one.event, Fact)
+            self._fact(one.event, one.sequence)
 
     def purged(self, subject: str) -> None:
-        chat = ChatId(subject.split(".")[1])
+        _, chat, answer = subjects.parse(subject)
         deleted = self.chat(chat).deleted
         self.require(self.tail_lost or deleted, f"{subject} is purged, and its chat lives")
-        if not deleted:  # nobody asks for it any more: the log lost the question
-            self.answer(AnswerId(subject.rpartition(".")[2])).state = AnswerState()
+        if not deleted and answer is not None:  # nobody asks for it any more: the log lost the question
+            self.answer(answer).state = AnswerState()
 
     # --- the queue, the workers and the provider ----------------------------------------------------------
 
     def delivered(self, stored: Recorded, to: Process) -> None:
-        fact = decode_fact(stored.data)
+        fact = stored.event
         self._trace.add(to, f"is given {stored.sequence}")
         if isinstance(fact, MessageRequested | AnswerRequested):
             self.answer(fact.answer).delivered.setdefault(to, self._broker.loop.time())
@@ -239,7 +240,7 @@ class Checker:
         stored = self._broker.streams[subjects.CHATS].messages.get(sequence)
         if stored is None:
             return
-        fact = decode_fact(stored.data)
+        fact = stored.event
         if isinstance(fact, MessageRequested | AnswerRequested) and not self.chat(fact.chat).deleted:
             answer = self.answer(fact.answer)
             ended = answer.fact or (
@@ -283,7 +284,7 @@ class Checker:
 
     def _is_gone(self, chat: ChatId) -> None:
         facts = self._broker.streams[subjects.CHATS].on(subjects.facts(chat))
-        kept = [decode_fact(one.data) for one in facts]
+        kept = [one.event for one in facts]
         self.require(
             len(kept) == 1 and isinstance(kept[0], ChatDeleted), f"{chat}: of a deleted chat there is {kept}"
         )
@@ -293,7 +294,7 @@ class Checker:
             one
             for one in self._broker.streams[subjects.TOKENS].on(subjects.answers(chat))
             if not self._could_not_purge(self.late.get(one.sequence))
-            and not isinstance(decode_answer_event(one.data), GenerationStarted)
+            and not isinstance(one.event, GenerationStarted)
         ]
         self.require(not tokens, f"{chat}: a deleted chat has tokens: {tokens}")
 

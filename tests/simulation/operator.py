@@ -8,7 +8,7 @@ from services.api.read_model.checkpoint import LOST, mark_of
 from services.api.read_model.migrations import SCHEMA_VERSION
 from services.api.read_model.projections import project
 from shared.domain import subjects
-from shared.domain.events import decode_fact
+from shared.domain.events import Fact
 from tests.simulation.broker import Broker
 from tests.simulation.postgres import Postgres
 from tests.simulation.processes import Machine, SimApi
@@ -47,7 +47,8 @@ def rebuilt(broker: Broker) -> Tables:
         tables.execute("advance", (reached, stored.sequence, created))
         tables.execute("mark", (mark_of(stored),))
         reached = stored.sequence
-        for name, arguments in project(decode_fact(stored.data), stored.sequence, stored.time):
+        assert isinstance(stored.event, Fact)
+        for name, arguments in project(stored.event, stored.sequence, stored.time):
             tables.execute(name, arguments)
     return tables
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from shared.domain import subjects
-from shared.domain.events import AnswerEvent, Fact, decode_answer_event, decode_fact, encode, name_of
+from shared.domain.events import AnswerEvent, Fact, encode, name_of
 from shared.domain.subjects import AnswerId
 from shared.log.recorded import Recorded
 from shared.settings import Settings
@@ -38,8 +38,8 @@ class Stage:
 
     def _stored(self, stored: Recorded, by: Process) -> None:
         self.checker.stored(stored, by)
-        in_tokens = subjects.stream_of(stored.subject) == subjects.TOKENS
-        self.on_stored(decode_answer_event(stored.data) if in_tokens else decode_fact(stored.data))
+        assert isinstance(stored.event, Fact | AnswerEvent)
+        self.on_stored(stored.event)
         self._changed.set()
 
     def append(self, *facts: Fact) -> None:

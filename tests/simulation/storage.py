@@ -38,7 +38,7 @@ class Stream:
         self.last_sequence = Sequence(self.last_sequence + 1)
         stored = record(subject, self.last_sequence, time, data)
         self.messages[stored.sequence] = stored
-        self._by_chat.setdefault(subject.split(".")[1], []).append(stored)
+        self._by_chat.setdefault(stored.chat, []).append(stored)
         if id_:
             self.ids[id_] = stored.sequence
         return stored
@@ -46,7 +46,7 @@ class Stream:
     def remove(self, gone: Iterable[Recorded]) -> None:
         for one in gone:
             del self.messages[one.sequence]
-            self._by_chat[one.subject.split(".")[1]].remove(one)
+            self._by_chat[one.chat].remove(one)
 
     def lose_since(self, time: datetime) -> None:
         """Deletes the newest messages; their sequences are used again."""

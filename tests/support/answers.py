@@ -10,9 +10,10 @@ from msgspec import structs
 from services.generator.providers import Prompt, PromptMessage, demo
 from shared.domain import subjects
 from shared.domain.answer import AnswerState, fold
-from shared.domain.events import AnswerEvent, decode_answer_event
+from shared.domain.events import AnswerEvent
 from shared.domain.subjects import Sequence
 from shared.log.event_log import EventLog
+from shared.log.recorded import answer_events_of
 from shared.settings import Settings
 from tests.support.reader import Reader
 from tests.support.system import System
@@ -98,7 +99,7 @@ async def log_of(nats_url: str) -> AsyncIterator[EventLog]:
 
 async def events_of(log: EventLog, answer: str) -> list[tuple[AnswerEvent, Sequence]]:
     stored = await log.read(subjects.answer(answer), Sequence(0))
-    return [(decode_answer_event(one.data), one.sequence) for one in stored]
+    return answer_events_of(stored)
 
 
 async def state_of(log: EventLog, answer: str) -> AnswerState:
