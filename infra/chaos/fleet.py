@@ -261,11 +261,7 @@ class Fleet:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for process in (*self.apis, *self.generators):
-            if process.is_running:
-                with contextlib.suppress(ProcessLookupError):
-                    process.send(signal.SIGCONT)
-                await process.terminate()
+        await asyncio.gather(*map(_stop, (*self.apis, *self.generators)))
 
     async def wait_until_ready(self, number: int = 0) -> None:
         """Returns when this API is ready and lists models."""
@@ -274,6 +270,14 @@ class Fleet:
     async def wait_until_generator_ready(self, number: int) -> None:
         """Returns when this generator is ready for requests."""
         await _until(_is_ready, self.generator_urls[number], self.generators[number])
+
+
+async def _stop(process: Process) -> None:
+    """Terminates a process, also a paused one; does nothing if it has ended."""
+    if process.is_running:
+        with contextlib.suppress(ProcessLookupError):
+            process.send(signal.SIGCONT)
+        await process.terminate()
 
 
 async def _until(ready: Callable[[httpx.AsyncClient], Awaitable[bool]], url: str, process: Process) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.servers import temporary_data
 from tests.support.system import ROOT, free_port
 
 UP_SECONDS = 100
@@ -21,9 +22,14 @@ def blocks(language: str = "sh") -> list[str]:
     )
 
 
-@pytest.fixture
-def up(data_directory: Path) -> Iterator[int]:
+@pytest.fixture(scope="module")
+def up() -> Iterator[int]:
     """The port of a running `./unspool up`."""
+    with temporary_data() as data_directory:
+        yield from _run_up(data_directory)
+
+
+def _run_up(data_directory: Path) -> Iterator[int]:
     port = free_port()
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("UNSPOOL_", "OPENAI_"))

@@ -61,7 +61,7 @@ def test_every_metric_of_dashboard_and_rules_is_one_of_ours() -> None:
 
 def test_every_alert_is_in_the_operators_guide_and_no_other() -> None:
     alerts = set(re.findall(r"- alert: (\w+)", (FILES / "rules.yml").read_text()))
-    guide = (ROOT / "infra" / "README.md").read_text()
+    guide = (ROOT / "docs" / "operations.md").read_text()
     section = guide.split("## Alerts\n")[1].split("\n## ")[0]
     told = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert sorted(told) == sorted(alerts)

@@ -165,7 +165,7 @@ ADDRESSES = [
         ("PATCH", f"/v1/chats/{NO_UUID}", b'{"title": "x"}'), ("DELETE", f"/v1/chats/{NO_UUID}", b""), ("DELETE", "/v1/chats/x", b""),
         ("POST", f"/v1/answers/$chat_a{NO_UUID}/regenerate", b"{}"), ("POST", "/v1/answers/$message/regenerate", b"{}"),
         ("POST", f"/v1/answers/$chat_a{NO_UUID}/cancel", b""), ("POST", "/v1/answers/x/cancel", b""), ("POST", "/v1/nope", b"{}"))),
-    *(get(path, 404, "not-found") for path in ("/", "/v1", "/v1/nope", "/v1/chats/", "/v1/chats//messages", "/v1/chats/$chat/x", "/V1/chats", "//")),
+    *(get(path, 404, "not-found") for path in ("/nope", "/v1", "/v1/nope", "/v1/chats/", "/v1/chats//messages", "/v1/chats/$chat/x", "/V1/chats")),
     no_method("PUT", CHATS), no_method("DELETE", CHATS), no_method("OPTIONS", CHATS), no_method("TRACE", CHATS),
     no_method("PUT", CHAT), no_method("GET", MESSAGES), no_method("POST", ANSWER), no_method("DELETE", ANSWER),
     no_method("POST", STREAM), no_method("GET", REGENERATE), no_method("POST", "/v1/models"), no_method("POST", "/livez"),
