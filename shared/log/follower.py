@@ -13,7 +13,7 @@ from shared.domain import subjects
 from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
 from shared.log.protocol import Log, Position
-from shared.log.recorded import Recorded
+from shared.log.recorded import Recorded, Unknown
 from shared.logging import logger
 from shared.settings import Settings
 
@@ -168,6 +168,9 @@ class Follower:
             return
         self._consumer_sequence = consumer_sequence
         if recorded.sequence > self.position:
+            if isinstance(recorded.event, Unknown):
+                reason = recorded.event.reason
+                log.warning("unknown-event", stream=self._stream, sequence=recorded.sequence, reason=reason)
             try:
                 self._handle(recorded)
             except Exception:
