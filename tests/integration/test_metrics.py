@@ -123,7 +123,10 @@ async def test_streams_are_counted_by_how_they_begin_and_what_was_written(measur
     assert told.sum("unspool_streams_opened_total", kind="start", source="hot") == 6
     assert told.sum("unspool_streams_opened_total", kind="resume", source="hot") == 1
     assert told.sum("unspool_stream_watchers") == 0
-    assert told.sum("unspool_stream_frames_total") >= told.sum("unspool_stream_writes_total") > 60
+    streams, frames = 7, told.sum("unspool_stream_frames_total")
+    assert frames > 60
+    # Frames that have piled up go out in one write: how many that are depends on the machine.
+    assert streams <= told.sum("unspool_stream_writes_total") <= frames
     assert told.sum("unspool_stream_bytes_total") > 1000
 
 
