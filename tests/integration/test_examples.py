@@ -70,7 +70,7 @@ console.log(JSON.stringify({ text: page.text.textContent, answer: answer.stream.
 
 
 async def run(*command: str | Path, stop: bool = False) -> tuple[str, str]:
-    """What a program printed to both streams. With `stop`, it is killed after some tokens."""
+    """Runs a program and returns what it printed to both streams. Kills it after some tokens if `stop` is set."""
     environ = os.environ | {"PYTHONPATH": str(ROOT / "shared" / "client")}
     process = await asyncio.create_subprocess_exec(
         *map(str, command), env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
@@ -114,7 +114,7 @@ async def test_a_program_that_was_killed_goes_on_with_exactly_the_missing_tokens
         whole = await text_of(client, answer)
     assert whole.startswith(first)
     assert whole.endswith(rest)
-    # What was printed in the moment of the kill has no cursor yet, and comes again.
+    # A token that was printed just before the kill has no cursor yet: it comes again.
     assert len(whole) <= len(first) + len(rest) < len(whole) + len(first)
 
 

@@ -1,4 +1,4 @@
-"""What `shared/log/event_log.py` says of JetStream, held against a real one."""
+"""`EventLog` against a real JetStream: each promise of its protocol."""
 
 import asyncio
 from collections.abc import AsyncIterator

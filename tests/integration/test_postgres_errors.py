@@ -1,4 +1,4 @@
-"""What Postgres undoes of its own accord is repeated, and ends no part of a process."""
+"""A transaction that Postgres ends by itself is repeated; it does not end a part of a process."""
 
 import asyncio
 

@@ -6,7 +6,7 @@ import hashlib
 from tests.simulation.trace import Violation
 from tests.simulation.world import World, plan_of
 
-# What is imported lives for ever: collections between runs, which free the runs' cycles, need not look at it.
+# Imported objects live for ever: the collections between runs, which free the runs' cycles, skip them.
 gc.collect()
 gc.freeze()
 
