@@ -25,6 +25,7 @@ from shared.domain.events import (
     Usage,
 )
 from shared.domain.subjects import AnswerId, Attempt, ChatId, Index, MessageId, Sequence
+from shared.domain.tool_calls import merge_fragments
 
 
 class AnswerState(Struct, kw_only=True):
@@ -109,16 +110,10 @@ def _apply_token(state: AnswerState, event: TokenEmitted) -> None:
 
 def merge_tool_calls(fragments: Iterable[ToolCallFragment]) -> tuple[ToolCallFragment, ...]:
     """Returns whole tool calls, merged from their fragments, in order of index."""
-    whole: dict[int, ToolCallFragment] = {}
-    for part in fragments:
-        so_far = whole.get(part.index, ToolCallFragment(index=part.index))
-        whole[part.index] = ToolCallFragment(
-            index=part.index,
-            id=so_far.id or part.id,
-            name=so_far.name or part.name,
-            arguments=so_far.arguments + part.arguments,
-        )
-    return tuple(whole[index] for index in sorted(whole))
+    return tuple(
+        ToolCallFragment(index=index, id=id_, name=name, arguments=arguments)
+        for index, id_, name, arguments in merge_fragments(fragments)
+    )
 
 
 class Asked(Struct, frozen=True, kw_only=True):

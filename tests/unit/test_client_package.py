@@ -36,8 +36,9 @@ def test_installed_alone_it_depends_on_httpx_only_and_is_typed() -> None:
 
 
 def test_what_it_shares_with_the_services_has_one_source() -> None:
-    for name in ("sse_decoder", "retry_after", "hosts"):
-        assert (PACKAGE / f"{name}.py").samefile(CHECKOUT / "shared" / f"{name}.py")
+    linked = {path.stem: path.resolve() for path in PACKAGE.glob("*.py") if path.is_symlink()}
+    assert set(linked) == {"backoff", "hosts", "retry_after", "sse_decoder", "tool_calls", "version"}
+    assert all(path.is_file() and path.is_relative_to(CHECKOUT / "shared") for path in linked.values())
 
 
 def _packages(node: ast.AST) -> list[str]:

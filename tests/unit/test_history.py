@@ -8,7 +8,7 @@ import pytest
 from infra.terminal.history import ENTRIES_MAX, ENTRY_MAX_CHARS, ChatHistory
 
 
-async def loaded(path: Path | None) -> list[str]:
+async def load(path: Path | None) -> list[str]:
     """The messages of a new session, oldest first."""
     history = ChatHistory(path)
     assert [each async for each in history.load()] == history.get_strings()[::-1]
@@ -28,7 +28,7 @@ def names_in(directory: Path) -> list[str]:
 async def test_what_was_typed_is_there_in_the_next_run(tmp_path: Path) -> None:
     path = tmp_path / "state" / "chat-history"
     stored(path, "one", "two\nlines", "“three”")
-    assert await loaded(path) == ["one", "two\nlines", "“three”"]
+    assert await load(path) == ["one", "two\nlines", "“three”"]
 
 
 async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -37,13 +37,13 @@ async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
     stored(path, *map(str, range(ENTRIES_MAX)))
-    await loaded(path)
+    await load(path)
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 async def test_the_file_keeps_the_newest_within_its_bounds(tmp_path: Path) -> None:
     stored(path := tmp_path / "history", *map(str, range(ENTRIES_MAX + 5)), "x" * (ENTRY_MAX_CHARS + 1))
-    assert await loaded(path) == [str(number) for number in range(5, ENTRIES_MAX + 5)]
+    assert await load(path) == [str(number) for number in range(5, ENTRIES_MAX + 5)]
     assert len(path.read_text().splitlines()) == ENTRIES_MAX
     assert names_in(tmp_path) == ["history"]
 
@@ -56,23 +56,23 @@ async def test_messages_of_an_opened_chat_are_at_hand_and_not_in_the_file(tmp_pa
     history.recall("afterwards")
     history.append_string("typed")
     assert history.get_strings() == ["before the first prompt", "afterwards", "typed"]
-    assert await loaded(path) == ["typed"]
+    assert await load(path) == ["typed"]
 
 
 async def test_without_a_file_the_history_lasts_for_the_session() -> None:
     history = ChatHistory(None)
     history.append_string("typed")
     assert [each async for each in history.load()] == ["typed"]
-    assert await loaded(None) == []
+    assert await load(None) == []
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b'"half', b"17\n{}\n", b""])
 async def test_a_damaged_file_costs_no_conversation(tmp_path: Path, content: bytes) -> None:
     (path := tmp_path / "history").write_bytes(content)
-    assert await loaded(path) == []
+    assert await load(path) == []
 
 
 async def test_a_directory_that_cannot_be_written_costs_no_conversation(tmp_path: Path) -> None:
     (blocked := tmp_path / "file").touch()
     await asyncio.to_thread(stored, blocked / "history", "typed")
-    assert await loaded(blocked / "history") == []
+    assert await load(blocked / "history") == []

@@ -4,6 +4,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from unspool_client.backoff import backoff_seconds
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
@@ -42,9 +44,12 @@ class Backoff:
 
     def next_wait_seconds(self, retry_after_seconds: float | None = None) -> float:
         """Counts a failure and returns the wait: at least `Retry-After`, within its limit."""
-        doublings = min(self._failures, 30)
         self._failures += 1
-        longest = min(self._first_seconds * 2**doublings, self._patience.longest_wait_seconds)
-        wait: float = longest * (1 + self._jitter()) / 2
+        longest = backoff_seconds(
+            self._failures,
+            first_seconds=self._first_seconds,
+            longest_seconds=self._patience.longest_wait_seconds,
+        )
+        wait = longest * (1 + self._jitter()) / 2
         asked = min(retry_after_seconds or 0.0, self._patience.retry_after_max_seconds)
         return max(wait, asked)

@@ -3,6 +3,7 @@
 from typing import Self, assert_never
 
 from unspool_client.events import Done, Reset, Snapshot, Started, StreamEvent, Token, ToolCallFragment
+from unspool_client.tool_calls import merge_fragments
 
 
 class Transcript:
@@ -26,12 +27,7 @@ class Transcript:
     @property
     def tool_calls(self) -> tuple[ToolCallFragment, ...]:
         """The whole tool calls, in order of index."""
-        whole: dict[int, ToolCallFragment] = {}
-        for part in self._tool_calls:
-            so_far = whole.get(part.index, ToolCallFragment(part.index))
-            id_, name = so_far.id or part.id, so_far.name or part.name
-            whole[part.index] = ToolCallFragment(part.index, id_, name, so_far.arguments + part.arguments)
-        return tuple(whole[index] for index in sorted(whole))
+        return tuple(ToolCallFragment(*call) for call in merge_fragments(self._tool_calls))
 
     def apply(self, event: StreamEvent) -> Self:
         """Applies an event in place. Its cost does not grow with the text."""

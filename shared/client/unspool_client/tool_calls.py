@@ -1,0 +1,1 @@
+../../domain/tool_calls.py
