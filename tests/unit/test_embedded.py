@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import signal
 import stat
 import subprocess
@@ -23,7 +22,8 @@ from shared.domain.errors import ConfigurationError
 from shared.settings import Settings
 from tests.support.servers import free_port
 
-SLEEP = [shutil.which("sleep") or "sleep", "60"]
+SLEEP = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+"""Prints a line when it runs: before that, its arguments may not be readable yet."""
 
 
 @pytest.fixture
@@ -104,8 +104,10 @@ def sleeper() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     with contextlib.ExitStack() as stack:
 
         def start() -> subprocess.Popen[bytes]:
-            process = stack.enter_context(subprocess.Popen(SLEEP))
+            process = stack.enter_context(subprocess.Popen(SLEEP, stdout=subprocess.PIPE))
             stack.callback(process.kill)
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"\n"
             return process
 
         yield start
