@@ -13,6 +13,7 @@ from services.api.commands.decisions import (
     RequestCancel,
     RequestMessage,
 )
+from services.api.commands.handler import Executed
 from shared.domain import subjects
 from shared.domain.chat import ChatState
 from shared.domain.errors import AnswerInProgress, NotFound, Rejected
@@ -128,10 +129,10 @@ class ChatClient:
                 double = self._call(self._world.pick_api(), lambda api: api.here.commands.execute(command))
                 self.reading.append(asyncio.create_task(double))
             verdict = await self._call(self._world.pick_api(), lambda api: api.here.commands.execute(command))
-            told = "done" if isinstance(verdict, ChatState) else repr(verdict)
+            told = "done" if isinstance(verdict, Executed) else repr(verdict)
             self._world.trace.add("client", f"{type(command).__name__} {self._chat}: {told}")
-            if isinstance(verdict, ChatState):
-                return verdict
+            if isinstance(verdict, Executed):
+                return verdict.state
             if isinstance(verdict, Rejected) and not isinstance(verdict, AnswerInProgress):
                 return verdict
             await asyncio.sleep(0.05 + self._random.random() * 0.5)

@@ -4,7 +4,9 @@ Invariant: a state may be stale, never wrong. Facts that are decided on it are a
 expected one, and a rejection is reported only after a read from the leader (`fresh`).
 """
 
+import asyncio
 from collections import OrderedDict
+from datetime import datetime
 
 from services.api.commands.held_facts import HeldFacts
 from services.api.read_model.checkpoint import Checkpoint, is_lost, mark_of
@@ -21,6 +23,9 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
+_DELIVERY_SECONDS = 0.1
+"""Limit for the wait for a fact's delivery, before it is read from the log."""
+
 
 class ChatStates:
     """Caches states and keeps them up to date. The app owns it; the follower of CHATS feeds it."""
@@ -35,6 +40,7 @@ class ChatStates:
         self._follows_after: Sequence | None = None
         self._sound_mark = ""
         """The mark of a checkpoint that was verified against the log."""
+        self._waiting: dict[Sequence, asyncio.Future[Recorded]] = {}
         log_.on_reconnect(self._log_is_back)
 
     async def start(self) -> Sequence:
@@ -59,6 +65,8 @@ class ChatStates:
                 self._deleted.popitem(last=False)
         if (state := self._cached.get(recorded.chat)) is not None:
             _apply(state, recorded)
+        if (waiting := self._waiting.pop(recorded.sequence, None)) is not None and not waiting.done():
+            waiting.set_result(recorded)
 
     def is_deleted(self, chat: ChatId) -> bool:
         """Returns True if this process knows the deletion; the rows may lag. It is final unless the log lost it."""
@@ -96,6 +104,38 @@ class ChatStates:
             return await self._replay(chat)
         self._apply_held(state, folded)
         return state if lost is None else self._keep(state)
+
+    def assume_new(self, chat: ChatId) -> ChatState:
+        """Returns the cached state, else that of a chat without facts: for an append which proves that there are none."""
+        return self._cached.get(chat) or ChatState(chat)
+
+    def keep(self, state: ChatState) -> None:
+        """Caches a state whose sequence an append has just proved to be the chat's newest."""
+        if self._follows_after is not None and state.sequence > self._follows_after:
+            self._apply_held(state, state.sequence)
+            self._keep(state)
+
+    async def time_of(self, sequence: Sequence) -> datetime | None:
+        """Returns the broker's time of a fact, None if the log does not have it. Raises `LogUnavailable`.
+
+        The follower delivers a new fact at about the time of its acknowledgement: waiting for it saves a read.
+        """
+        recorded = self._held.at(sequence)
+        if recorded is None and self._follows_after is not None and sequence > self._seen:
+            recorded = await self._wait_for(sequence)
+        if recorded is None:
+            recorded = await self._log.at(subjects.CHATS, sequence)
+        return recorded.time if recorded else None
+
+    async def _wait_for(self, sequence: Sequence) -> Recorded | None:
+        waiting = self._waiting.get(sequence)
+        if waiting is None:
+            waiting = self._waiting[sequence] = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(asyncio.shield(waiting), _DELIVERY_SECONDS)
+        except TimeoutError:
+            self._waiting.pop(sequence, None)
+            return None
 
     async def _is_lost(self, checkpoint: Checkpoint) -> bool | None:
         """Returns True if the rows have facts that the log lost, None if the log is unavailable.

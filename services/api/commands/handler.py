@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from services.api.commands.chat_states import ChatStates
-from services.api.commands.decisions import Command, decide
+from services.api.commands.decisions import Command, CreateChat, decide
 from shared.domain import subjects
 from shared.domain.chat import ChatState, evolve
 from shared.domain.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
@@ -12,6 +14,13 @@ from shared.domain.subjects import AnswerId, ChatId
 from shared.log.append import append_fact
 from shared.log.protocol import Log
 from shared.settings import Settings
+
+
+class Executed(Struct, frozen=True):
+    """The chat's state after a command. `is_new` is False if an earlier call had stored its facts."""
+
+    state: ChatState
+    is_new: bool
 
 
 class Commands:
@@ -25,12 +34,15 @@ class Commands:
         self._settings = settings
         self._asking = before_request
 
-    async def execute(self, command: Command) -> ChatState:
+    async def execute(self, command: Command) -> Executed:
         """Returns the chat's state after the command: its facts are stored, now or by an earlier call.
 
         Raises `Rejected` after a read from the leader, or `LogUnavailable` or `LogFull`.
         """
-        state = await self._states.get(command.chat)
+        if isinstance(command, CreateChat):
+            state = self._states.assume_new(command.chat)
+        else:
+            state = await self._states.get(command.chat)
         for _ in range(self._settings.command_retries_max):
             refused: Rejected | None = None
             facts: tuple[Fact, ...] = ()
@@ -47,7 +59,7 @@ class Commands:
                     continue
                 if refused is not None:
                     raise refused
-                return state
+                return Executed(state, is_new=False)
             try:
                 for fact in facts:
                     if isinstance(fact, MessageRequested | AnswerRequested):
@@ -56,10 +68,11 @@ class Commands:
                         self._log, fact, state.sequence, self._settings.api_append_patience_seconds
                     )
                     evolve(state, fact, sequence)
+                self._states.keep(state)
             except (SequenceConflict, TailLost):
                 state = await self._states.fresh(command.chat)
                 continue
-            return state
+            return Executed(state, is_new=True)
         raise LogUnavailable(f"{command.chat}: too many concurrent writes to this chat: try again")
 
     async def purge(self, chat: ChatId) -> None:

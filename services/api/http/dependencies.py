@@ -42,14 +42,15 @@ class Context(Struct, kw_only=True):
     closing: bool = False
 
 
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:
+    """Returns the objects of this process. A coroutine: FastAPI runs a plain function in a thread, for each request."""
     found: Context = request.app.state.context
     return found
 
 
-def authenticate(request: Request) -> str:
+async def authenticate(request: Request) -> str:
     """Returns the owner that the request acts for. Raises `NoKey` if `api_key` is set and the request lacks it."""
-    settings = get_context(request).settings
+    settings = (await get_context(request)).settings
     if settings.api_key:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), settings.api_key.encode()):

@@ -127,7 +127,7 @@ async def regenerate(
         request_hash=request_hash(body),
         messages_max=context.settings.chat_messages_max,
     )
-    state = await context.commands.execute(command)
+    state = (await context.commands.execute(command)).state
     return await respond_accepted(request, context, owner, node.message, new, state.answers[new].sequence)
 
 
@@ -141,6 +141,6 @@ async def cancel(answer: AnswerInPath, context: InjectedContext, owner: Owner) -
     """Stops an answer and keeps its text so far. Responds `202` while it stops, `200` if it has already ended."""
     id_ = parse_answer_id(answer)
     command = RequestCancel(chat=subjects.chat_of(id_), owner=owner, answer=id_)
-    state = await context.commands.execute(command)
+    state = (await context.commands.execute(command)).state
     ended = state.answers[id_].ended is not None
     return JSONResponse(await read_answer_document(context, id_, owner), 200 if ended else 202)

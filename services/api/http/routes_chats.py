@@ -111,10 +111,9 @@ async def create_chat(
         metadata=body.metadata,
         request_hash=request_hash(body),
     )
-    known = (await context.states.get(chat)).created
-    state = await context.commands.execute(command)
-    document = await _describe_chat(context, state)
-    return JSONResponse(document, 200 if known else 201, headers={"location": f"/v1/chats/{chat}"})
+    executed = await context.commands.execute(command)
+    document = await _describe_chat(context, executed.state)
+    return JSONResponse(document, 201 if executed.is_new else 200, headers={"location": f"/v1/chats/{chat}"})
 
 
 @router.get(
@@ -231,14 +230,13 @@ async def change_chat(
         archived=body.archived if body.archived is not None else UNSET,
         metadata=body.metadata if body.metadata is not None else UNSET,
     )
-    state = await context.commands.execute(command)
+    state = (await context.commands.execute(command)).state
     return JSONResponse(await _describe_chat(context, state))
 
 
 async def _describe_chat(context: Context, state: ChatState) -> documents.Document:
     """Returns the chat's document after a command; the log has the time at which the chat was created."""
-    created = await context.log.at(subjects.CHATS, state.created)
-    return documents.chat_of_state(state, created.time if created else None)
+    return documents.chat_of_state(state, await context.states.time_of(state.created))
 
 
 @router.delete(
@@ -250,7 +248,7 @@ async def _describe_chat(context: Context, state: ChatState) -> documents.Docume
 async def delete_chat(chat: ChatInPath, context: InjectedContext, owner: Owner) -> Response:
     """Deletes the chat for good: events, tokens and rows. An answer in generation stops. Repeating the call is safe."""
     id_ = parse_chat_id(chat)
-    state = await context.commands.execute(DeleteChat(chat=id_, owner=owner))
+    state = (await context.commands.execute(DeleteChat(chat=id_, owner=owner))).state
     await context.commands.purge(id_)
     return Response(status_code=204, headers={"x-unspool-cursor": sse.facts_cursor(state.sequence)})
 
@@ -292,7 +290,7 @@ async def post_message(
         request_hash=request_hash(body),
         messages_max=context.settings.chat_messages_max,
     )
-    state = await context.commands.execute(command)
+    state = (await context.commands.execute(command)).state
     return await respond_accepted(request, context, owner, message, answer, state.messages[message].sequence)
 
 
