@@ -41,7 +41,7 @@ from shared.domain.events import (
     AnswerEnded,
     ChatDeleted,
 )
-from shared.domain.subjects import AnswerId
+from shared.domain.subjects import AnswerId, Sequence
 from shared.log.event_log import EventLog
 from shared.log.follower import Follower
 from shared.log.protocol import Log
@@ -117,8 +117,13 @@ async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None])
 
 
 def _make_context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
+    def followed(sequence: Sequence, most: int) -> list[Recorded] | None:
+        return states.followed_after(sequence, most)
+
     projector = (
-        Projector(event_log, pool, settings, make_renew(event_log, settings)) if settings.projector else None
+        Projector(event_log, pool, settings, make_renew(event_log, settings), followed)
+        if settings.projector
+        else None
     )
     reads = Reads(pool, settings, projector)
     states = ChatStates(event_log, reads, settings)

@@ -7,6 +7,7 @@ one of the events there is ours, the append succeeded.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from shared.backoff import backoff_seconds
 from shared.domain import subjects
@@ -20,6 +21,13 @@ _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 2.0
 
 
+class Appended(NamedTuple):
+    """Where an event is stored. `is_new` is False if it was stored before the call."""
+
+    sequence: Sequence
+    is_new: bool
+
+
 async def append_fact(
     log: AppendLog,
     fact: Fact | AnswerEnded,
@@ -28,9 +36,22 @@ async def append_fact(
     *,
     wait_for_room: bool = False,
 ) -> Sequence:
+    """Appends as `store_fact`, and returns the fact's sequence."""
+    appended = await store_fact(log, fact, expected, patience_seconds, wait_for_room=wait_for_room)
+    return appended.sequence
+
+
+async def store_fact(
+    log: AppendLog,
+    fact: Fact | AnswerEnded,
+    expected: Sequence,
+    patience_seconds: float,
+    *,
+    wait_for_room: bool = False,
+) -> Appended:
     """Appends to the chat if `expected` is the chat's newest sequence.
 
-    Returns the fact's sequence, also if an earlier try had stored it. Raises `SequenceConflict` if another fact came
+    Returns the fact's place, also if an earlier try or call had stored it. Raises `SequenceConflict` if another fact came
     first, and `LogUnavailable` after `patience_seconds`: it is then unknown whether the fact was stored, and a call with
     the same fact is safe. Raises `LogFull` at once or, with `wait_for_room`, only after `patience_seconds`.
     """
@@ -63,7 +84,10 @@ async def append_answer_event(
         return await log.publish(subject, data, expected=expected, scope=subject)
 
     waited_for = (LogUnavailable, LogFull)
-    return await _append_until_stored(log, subject, data, expected, once, patience_seconds, waited_for, check)
+    appended = await _append_until_stored(
+        log, subject, data, expected, once, patience_seconds, waited_for, check
+    )
+    return appended.sequence
 
 
 async def _append_until_stored(
@@ -75,7 +99,7 @@ async def _append_until_stored(
     patience_seconds: float,
     waited_for: tuple[type[UnspoolError], ...],
     check: Callable[[], Awaitable[None]] | None = None,
-) -> Sequence:
+) -> Appended:
     now = asyncio.get_running_loop().time
     deadline = now() + patience_seconds
     failures = 0
@@ -84,9 +108,9 @@ async def _append_until_stored(
             if check is not None:
                 await check()
             try:
-                return await once()
+                return Appended(await once(), is_new=True)
             except SequenceConflict:
-                return await _ours(log, scope, data, expected)
+                return Appended(await _ours(log, scope, data, expected), is_new=failures > 0)
         except waited_for:
             failures += 1
             wait = backoff_seconds(

@@ -24,7 +24,7 @@ _BATCH = 500
 class _GotMessage(Struct):
     subject: str
     seq: int
-    time: datetime
+    time: str
     data: str = ""
 
 
@@ -101,7 +101,7 @@ class Reader(OverConnection):
         reply = _get_reply.decode(data)
         if reply.message is not None:
             got = reply.message
-            return record(got.subject, Sequence(got.seq), got.time, base64.b64decode(got.data))
+            return record(got.subject, Sequence(got.seq), parse_time(got.time), base64.b64decode(got.data))
         if reply.error is not None and reply.error.err_code not in _NOT_FOUND:
             raise LogUnavailable(f"{stream}: {reply.error.description}")
         return None
@@ -141,6 +141,12 @@ class Reader(OverConnection):
         return found, pending
 
 
+def parse_time(text: str) -> datetime:
+    """Returns a time of the broker, whose nanoseconds are cut off as a follower cuts them: one fact has one time."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{seconds}.{fraction[:6]:0<6}+00:00")
+
+
 def _from_headers(message: Msg, headers: dict[str, str]) -> Recorded:
-    time = msgspec.convert(headers["Nats-Time-Stamp"], datetime)
+    time = parse_time(headers["Nats-Time-Stamp"])
     return record(headers["Nats-Subject"], Sequence(int(headers["Nats-Sequence"])), time, message.data or b"")

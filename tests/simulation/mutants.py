@@ -68,12 +68,10 @@ def checkpoint_outside_the_transaction(patch: pytest.MonkeyPatch) -> None:
         known, _ = _known(batch)
         named, reached = statements(schema), batch[-1].sequence
         mark = mark_of(batch[-1])
-        await connection.execute(named["advance"], checkpoint.position, reached, checkpoint.created)
-        await connection.execute(named["mark"], mark)
+        await connection.execute(named["advance"], checkpoint.position, reached, checkpoint.created, mark)
         async with connection.transaction():
-            for recorded, fact in known:
-                for name, arguments in project(fact, recorded.sequence, recorded.time):
-                    await connection.execute(named[name], *arguments)
+            for name, rows in project((fact, stored.sequence, stored.time) for stored, fact in known):
+                await connection.executemany(named[name], rows)
         return Checkpoint(reached, checkpoint.created, checkpoint.version, mark)
 
     patch.setattr(projector, "fold_batch", fold_batch)

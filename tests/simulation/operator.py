@@ -44,12 +44,12 @@ def rebuilt(broker: Broker) -> Tables:
     tables.execute("begin", (created, SCHEMA_VERSION))
     reached = 0
     for stored in broker.streams[subjects.CHATS].messages.values():
-        tables.execute("advance", (reached, stored.sequence, created))
-        tables.execute("mark", (mark_of(stored),))
+        tables.execute("advance", (reached, stored.sequence, created, mark_of(stored)))
         reached = stored.sequence
         assert isinstance(stored.event, Fact)
-        for name, arguments in project(stored.event, stored.sequence, stored.time):
-            tables.execute(name, arguments)
+        for name, rows in project([(stored.event, stored.sequence, stored.time)]):
+            for arguments in rows:
+                tables.execute(name, arguments)
     return tables
 
 

@@ -117,6 +117,13 @@ class SimConnection:
         self._buffer.append((name, arguments))
         return "DONE"
 
+    async def executemany(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        await self.trip()
+        name = _name(sql)
+        assert name is not None, sql
+        assert self._buffer is not None, sql
+        self._buffer += [(name, arguments) for arguments in rows]
+
     async def _advance(self, name: str, arguments: tuple[Any, ...]) -> str:
         """Holds the row's lock until the end of the transaction: a second writer sees the first one's write."""
         assert self._buffer is not None
@@ -124,7 +131,7 @@ class SimConnection:
             await asyncio.sleep(_POLL_SECONDS)
         self._postgres.checkpoint_lock = self
         self._buffer.append((name, arguments))
-        old, _new, created = arguments
+        old, _new, created, _mark = arguments
         return f"UPDATE {int(self._postgres.tables.may_advance(old, created))}"
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Row]:

@@ -66,10 +66,10 @@ def _mark(tables: Tables, mark: str) -> None:
         tables.checkpoint = tables.checkpoint | {"mark": mark}
 
 
-def _advance(tables: Tables, old: int, new: int, created: str) -> int:
+def _advance(tables: Tables, old: int, new: int, created: str, mark: str) -> int:
     if tables.checkpoint is None or not tables.may_advance(old, created):
         return 0
-    tables.checkpoint = tables.checkpoint | {"position": new}
+    tables.checkpoint = tables.checkpoint | {"position": new, "mark": mark}
     return 1
 
 
@@ -121,7 +121,7 @@ def _set(column: str, when: Callable[[Row], bool] = lambda _row: True) -> Callab
     return change
 
 
-def _touch(tables: Tables, chat: str, sequence: int) -> None:
+def _touch(tables: Tables, chat: str, sequence: int, _active: int | None, _active_at: Any) -> None:
     if (row := tables.chats.get(chat)) and row["sequence"] < sequence:
         row["sequence"] = sequence
 
@@ -151,5 +151,4 @@ _STATEMENTS: dict[str, Callable[..., Any]] = {
     "chat-archived": _set("archived"),
     "chat-metadata-changed": _set("metadata"),
     "touch": _touch,
-    "activity": lambda _tables, *_values: None,
 }

@@ -75,7 +75,7 @@ def test_a_projector_that_takes_turns_with_another_sees_no_lost_tail(monkeypatch
         async def while_the_first_goes_on(connection: Any, schema: str) -> Any:
             if stage.broker.position(subjects.CHATS).last == 1:
                 stage.append(examples.chat_renamed())
-                tables.execute("advance", (0, 2, "the only one"))
+                tables.execute("advance", (0, 2, "the only one", ""))
             return await read_checkpoint(connection, schema)
 
         monkeypatch.setattr(projector, "read_checkpoint", while_the_first_goes_on)

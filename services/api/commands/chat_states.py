@@ -68,6 +68,12 @@ class ChatStates:
         if (waiting := self._waiting.pop(recorded.sequence, None)) is not None and not waiting.done():
             waiting.set_result(recorded)
 
+    def followed_after(self, sequence: Sequence, most: int) -> list[Recorded] | None:
+        """Returns all facts after a sequence that were followed, None if they are more than `most` or not all are held."""
+        if self._follows_after is None or sequence < self._follows_after:
+            return None
+        return self._held.after(sequence, most)
+
     def is_deleted(self, chat: ChatId) -> bool:
         """Returns True if this process knows the deletion; the rows may lag. It is final unless the log lost it."""
         return chat in self._deleted or ((state := self._cached.get(chat)) is not None and state.deleted)

@@ -11,7 +11,7 @@ from shared.domain.chat import ChatState, evolve
 from shared.domain.errors import LogUnavailable, Rejected, SequenceConflict, TailLost
 from shared.domain.events import AnswerRequested, Fact, MessageRequested
 from shared.domain.subjects import AnswerId, ChatId
-from shared.log.append import append_fact
+from shared.log.append import store_fact
 from shared.log.protocol import Log
 from shared.settings import Settings
 
@@ -60,19 +60,21 @@ class Commands:
                 if refused is not None:
                     raise refused
                 return Executed(state, is_new=False)
+            is_new = False
             try:
                 for fact in facts:
                     if isinstance(fact, MessageRequested | AnswerRequested):
                         self._asking(fact.answer)
-                    sequence = await append_fact(
+                    appended = await store_fact(
                         self._log, fact, state.sequence, self._settings.api_append_patience_seconds
                     )
-                    evolve(state, fact, sequence)
+                    evolve(state, fact, appended.sequence)
+                    is_new = is_new or appended.is_new
                 self._states.keep(state)
             except (SequenceConflict, TailLost):
                 state = await self._states.fresh(command.chat)
                 continue
-            return Executed(state, is_new=True)
+            return Executed(state, is_new)
         raise LogUnavailable(f"{command.chat}: too many concurrent writes to this chat: try again")
 
     async def purge(self, chat: ChatId) -> None:

@@ -42,6 +42,18 @@ class HeldFacts:
             if recorded.sequence > after:
                 yield recorded
 
+    def after(self, sequence: Sequence, most: int) -> list[Recorded] | None:
+        """Returns all facts after a sequence, in order, or None if they are more than `most`. Costs what it returns."""
+        found: list[Recorded] = []
+        for recorded in reversed(self._by_sequence.values()):
+            if recorded.sequence <= sequence:
+                break
+            if len(found) == most:
+                return None
+            found.append(recorded)
+        found.reverse()
+        return found
+
     def clear(self) -> None:
         """Drops all facts, because the log lost events that were followed."""
         self._by_sequence.clear()

@@ -7,7 +7,7 @@ that it cannot process: it stops, and `reason` says why.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import asyncpg
 import msgspec
@@ -25,7 +25,7 @@ from services.api.read_model.checkpoint import (
 )
 from services.api.read_model.migrations import SCHEMA_VERSION, Renew, migrate
 from services.api.read_model.postgres_errors import POSTGRES_UNAVAILABLE
-from services.api.read_model.projections import project
+from services.api.read_model.projections import Arguments, project
 from services.api.read_model.statements import LIVE, statements
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, UndecodableEvent
@@ -38,6 +38,9 @@ from shared.settings import Settings
 
 log = logger(__name__)
 
+Followed = Callable[[Sequence, int], list[Recorded] | None]
+"""Returns the facts after a sequence that this process has followed: at most so many, None if it does not hold them."""
+
 _TRIES_UNTIL_WELL = 3
 _LOCK = 0x756E7370  # "unsp": one projector for this database
 
@@ -45,9 +48,17 @@ _LOCK = 0x756E7370  # "unsp": one projector for this database
 class Projector:
     """Folds the log. `state` is `standby`, `active` or `stopped`; `reason` explains it. The app owns and runs it."""
 
-    def __init__(self, log_: Log, pool: asyncpg.Pool, settings: Settings, renew: Renew | None = None) -> None:
-        """Takes `renew`, which rebuilds tables of an older version."""
+    def __init__(
+        self,
+        log_: Log,
+        pool: asyncpg.Pool,
+        settings: Settings,
+        renew: Renew | None = None,
+        followed: Followed | None = None,
+    ) -> None:
+        """Takes `renew`, which rebuilds tables of an older version, and `followed`, where this process follows CHATS."""
         self._log = log_
+        self._followed = followed
         self._renew = renew
         self._pool = pool
         self._settings = settings
@@ -59,6 +70,9 @@ class Projector:
         log_.on_reconnect(self._log_is_back)
         self._news = asyncio.Event()
         self._moved = asyncio.Event()
+        self._awaited = asyncio.Event()
+        """Set while somebody waits for the rows: the next batch must not wait for more facts."""
+        self._idle = False
 
     async def run(self) -> None:
         """Projects until it is cancelled. Waits and retries while Postgres or the log is unavailable."""
@@ -107,9 +121,7 @@ class Projector:
         log.info("projector-active", sequence=checkpoint.position)
         while not lock.is_closed():
             self._news.clear()
-            batch = await self._log.scan(
-                subjects.CHATS, checkpoint.position, self._settings.projector_batch_max
-            )
+            batch = await self._next_batch(checkpoint.position)
             if self._doubtful:  # the log may have lost its tail and have grown since
                 self._doubtful = False
                 checkpoint = await self._checkpoint(LIVE)
@@ -118,8 +130,7 @@ class Projector:
                 await self._wait_for_news(checkpoint)
                 continue
             await self._purge_deleted(batch)
-            async with self._pool.acquire() as connection:
-                checkpoint = await fold_batch(connection, LIVE, checkpoint, batch)
+            checkpoint = await fold_batch(lock, LIVE, checkpoint, batch)
             self.position = checkpoint.position
             self._wake()
         raise CheckpointMoved("the lock was lost with its connection: another projector may hold it now")
@@ -137,10 +148,11 @@ class Projector:
         self._news.set()
 
     def next_move(self) -> asyncio.Event:
-        """Returns an event that is set at the next batch or change of state.
+        """Returns an event that is set at the next batch or change of state, and hurries the next batch.
 
         Get it before reading the rows, so that no move is missed.
         """
+        self._awaited.set()
         return self._moved
 
     async def _purge_deleted(self, batch: list[Recorded]) -> None:
@@ -150,11 +162,27 @@ class Projector:
                 await self._log.purge(subjects.facts(recorded.chat), before=recorded.sequence)
                 await self._log.purge(subjects.answers(recorded.chat))
 
+    async def _next_batch(self, position: Sequence) -> list[Recorded]:
+        """Returns the next facts: those that this process has followed anyway, else a read of the log."""
+        most = self._settings.projector_batch_max
+        if self._followed is not None and self._log.connected and not self._idle:
+            followed = self._followed(position, most)
+            if followed is not None:
+                return followed
+        self._idle = False
+        return await self._log.scan(subjects.CHATS, position, most)
+
     async def _wait_for_news(self, checkpoint: Checkpoint) -> None:
+        """Waits for a fact, then a little longer for others, unless somebody waits for the rows."""
         try:
             async with asyncio.timeout(self._settings.projector_idle_seconds):
                 await self._news.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.projector_gather_seconds):
+                    await self._awaited.wait()
+            self._awaited.clear()
         except TimeoutError:
+            self._idle = True  # The follower may be broken: read the log itself.
             position = await self._log.position(subjects.CHATS)
             check_incarnation(checkpoint, position.created, position.last)
 
@@ -207,17 +235,22 @@ async def fold_batch(
         async with connection.transaction():
             # Advance first: a zombie then fails before it writes a row, and a rebuild's swap waits for us.
             moved = await connection.execute(
-                named["advance"], checkpoint.position, reached.position, checkpoint.created
+                named["advance"], checkpoint.position, reached.position, checkpoint.created, reached.mark
             )
             if moved != "UPDATE 1":
                 raise CheckpointMoved(f"{schema} is no longer at {checkpoint.position}")
-            await connection.execute(named["mark"], reached.mark)
-            for recorded, fact in known:
-                for name, arguments in project(fact, recorded.sequence, recorded.time):
-                    await connection.execute(named[name], *arguments)
+            for name, rows in project((fact, stored.sequence, stored.time) for stored, fact in known):
+                await _execute(connection, named[name], rows)
     if poison is not None:
         raise ProjectorStopped(f"{poison}; run `unspool inspect {poison.sequence}` to see it")
     return reached
+
+
+async def _execute(connection: asyncpg.Connection, statement: str, rows: list[Arguments]) -> None:
+    if len(rows) == 1:
+        await connection.execute(statement, *rows[0])
+    else:
+        await connection.executemany(statement, rows)
 
 
 def _known(batch: list[Recorded]) -> tuple[list[tuple[Recorded, Fact]], UndecodableEvent | None]:

@@ -15,9 +15,8 @@ INSERT INTO {schema}.checkpoint (position, created, version) VALUES (0, $1, $2)
 
 -- The compare-and-set that makes a zombie projector fail: it moves only from where this one read it.
 -- name: advance
-UPDATE {schema}.checkpoint SET position = $2 WHERE position = $1 AND created = $3
+UPDATE {schema}.checkpoint SET position = $2, mark = $4 WHERE position = $1 AND created = $3
 
--- In the transaction of `advance`.
 -- name: mark
 UPDATE {schema}.checkpoint SET mark = $1
 
@@ -28,12 +27,11 @@ INSERT INTO {schema}.chats
 VALUES ($1, $2, $3, $3::text IS NOT NULL, $4, $5, $6, false, $7, $8, $8, $9, $9, $8)
 ON CONFLICT (id) DO NOTHING
 
--- A fact that the row has already is one that came before: nothing of it is done twice.
+-- Once for each chat of a batch. $3 and $4: the chat's last activity in the batch, or null.
 -- name: touch
-UPDATE {schema}.chats SET sequence = $2 WHERE id = $1 AND sequence < $2
-
--- name: activity
-UPDATE {schema}.chats SET active = $2, active_at = $3 WHERE id = $1
+UPDATE {schema}.chats
+SET sequence = greatest(sequence, $2), active = coalesce($3, active), active_at = coalesce($4, active_at)
+WHERE id = $1
 
 -- A chat that is not there was deleted, and what came before its tombstone is folded once more.
 -- name: message-requested
