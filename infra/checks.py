@@ -39,6 +39,11 @@ def main(pytest_arguments: Sequence[str], *, fast: bool = False) -> int:
     return 0
 
 
+def run_bench(arguments: Sequence[str]) -> int:
+    """Runs the bench, a program of the tests, as a process. Returns its exit status."""
+    return _start(("-m", "tests.bench", *arguments)).returncode
+
+
 def pytest_step(arguments: Sequence[str], *, fast: bool, processors: int) -> Step:
     """Returns the call of pytest for a lane.
 

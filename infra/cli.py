@@ -165,6 +165,36 @@ def test(context: click.Context, pytest_arguments: tuple[str, ...], *, fast: boo
     context.exit(main(pytest_arguments, fast=fast))
 
 
+@commands.command(
+    context_settings={"ignore_unknown_options": True},
+    options_metavar="[OPTIONS]",
+    epilog="""\b
+Options:
+  --quick                one round of smaller cases: about a minute
+  --case NAME            only this case; can be repeated
+  --only TARGET          only this target, such as unspool; can be repeated
+  --rounds N             rounds, whose medians count
+  --apis N               API processes of Unspool
+  --generators N         generator processes of Unspool
+  --set NAME=VALUE       a setting of Unspool
+  --json FILE            where to write all figures
+""",
+)
+@click.argument("arguments", metavar="", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def bench(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Measure latency, processor time and throughput, beside what is usually built.
+
+    It starts servers of its own, and checks each answer to the letter. The first run installs the tools that it needs.
+    """
+    from infra import bootstrap  # noqa: PLC0415 - see the module's docstring
+    from infra.checks import CHECKOUT, run_bench  # noqa: PLC0415 - see the module's docstring
+
+    if status := bootstrap.add_tools(CHECKOUT):
+        context.exit(status)
+    context.exit(run_bench(arguments))
+
+
 @commands.command(epilog=COMPLETION_LINES)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:

@@ -161,6 +161,11 @@ class Process:
         self._process = await spawn(self._program)
 
     @property
+    def pid(self) -> int:
+        assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
+        return self._process.pid
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.returncode is None
 

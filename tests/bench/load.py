@@ -1,75 +1,144 @@
-"""Many answers at a time, each with its reader: `python -m tests.bench.load [ANSWERS]`.
-
-Prints the time from a question to its first token, how far tokens fall behind the provider's pace, and the
-processor time that each service spends on a token; the ratio is of readers' and writers' share.
-"""
+"""The load client: `python -m tests.bench.load`. It reads a plan from each line of its input and prints its outcome."""
 
 import asyncio
-import contextlib
+import gc
+import resource
 import sys
-import time
+from array import array
+from collections.abc import Iterable
 
-import httpx
-import psutil
-from msgspec import Struct
+import msgspec
+import uvloop
 
-from tests.support.reader import Reader, at_index
-from tests.support.servers import NatsProcess, PostgresProcess, temporary_data
-from tests.support.system import Client, System
+from tests.bench.connection import CallFailedError, Connection
+from tests.bench.dialects import DIALECTS, Dialect, Reader
+from tests.bench.plans import Answers, Outcome, Percentiles, Plan
+from tests.bench.tokens import clock, elapsed_steps, milliseconds
 
-ANSWERS = 100
-TOKENS, PACE_MILLISECONDS = 200, 20
-
-
-class Times(Struct):
-    first_token_seconds: float
-    whole_seconds: float
-    tokens: int
+ERRORS_SHOWN = 3
+RECONNECTS_MAX = 200
+RECONNECT_SECONDS = 0.1
+PLAN_MAX_BYTES = 1024**2
 
 
-async def main(answers: int) -> None:
-    async with contextlib.AsyncExitStack() as stack:
-        directory = stack.enter_context(temporary_data())
-        nats = await stack.enter_async_context(NatsProcess(directory / "nats"))
-        postgres = await stack.enter_async_context(PostgresProcess(directory / "postgres"))
-        system = System(nats.url, postgres.url, directory, titles=False)
-        await measure(await stack.enter_async_context(system), answers)
+def percentiles(steps: Iterable[int]) -> Percentiles:
+    """Returns the percentiles of times in steps of the clock."""
+    if not (ordered := sorted(steps)):
+        return Percentiles()
+    last = len(ordered) - 1
+    at = [milliseconds(ordered[min(last, len(ordered) * share // 100)]) for share in (50, 99, 100)]
+    return Percentiles(p50=at[0], p99=at[1], max=at[2])
 
 
-async def measure(system: System, answers: int) -> None:
-    processes = {"api": system.apis[0], "generator": system.generators[0]}
-    watched = {name: psutil.Process(one._process.pid) for name, one in processes.items() if one._process}
-    before = {name: cpu(process) for name, process in watched.items()}
-    async with system.client(limits=httpx.Limits(max_connections=answers * 2)) as client:
-        times = await asyncio.gather(*(one(client) for _ in range(answers)))
-    spent = {name: cpu(process) - before[name] for name, process in watched.items()}
-    tokens = sum(each.tokens for each in times)
-    firsts = sorted(each.first_token_seconds for each in times)
-    late = sorted(each.whole_seconds - TOKENS * PACE_MILLISECONDS / 1000 for each in times)
-    print(f"{answers} answers at a time, {tokens} token events")
-    print(
-        f"first token        p50 {firsts[len(firsts) // 2] * 1000:7.1f} ms   max {firsts[-1] * 1000:7.1f} ms"
-    )
-    print(f"behind the pace    p50 {late[len(late) // 2] * 1000:7.1f} ms   max {late[-1] * 1000:7.1f} ms")
-    for name, seconds in spent.items():
-        memory = watched[name].memory_info().rss / 2**20
-        print(f"{name:18} {seconds / tokens * 1e6:7.1f} µs of processor time a token event, {memory:.0f} MiB")
-    print(f"ratio api / generator: {spent['api'] / spent['generator']:.2f}")
+class AnswersRun:
+    """One run of `Answers`."""
+
+    def __init__(self, plan: Answers) -> None:
+        self._plan = plan
+        self._dialect: Dialect = DIALECTS[plan.dialect]
+        self._latencies = array("q")
+        self._first_tokens: list[int] = []
+        self._errors: list[str] = []
+        self._complete = self._tokens = 0
+        self._begin = self._last_accepted = self._last_token = 0
+
+    async def run(self) -> Outcome:
+        """Opens all connections, then begins. Returns when every answer has ended or is lost."""
+        plan = self._plan
+        urls = [plan.urls[number % len(plan.urls)] for number in range(plan.clients)]
+        connections = [await Connection.open(url) for url in urls]
+        self._begin = self._last_accepted = self._last_token = clock()
+        between = plan.spread_seconds / plan.clients
+        await asyncio.gather(
+            *(
+                self._run_client(at * between, *one)
+                for at, one in enumerate(zip(urls, connections, strict=True))
+            )
+        )
+        return Outcome(
+            answers=plan.clients * plan.answers_each,
+            complete=self._complete,
+            tokens=self._tokens,
+            seconds=milliseconds(elapsed_steps(self._begin, self._last_token)) / 1000,
+            asking_seconds=milliseconds(elapsed_steps(self._begin, self._last_accepted)) / 1000,
+            first_token=percentiles(self._first_tokens),
+            latency=percentiles(self._latencies),
+            errors=tuple(self._errors[:ERRORS_SHOWN]),
+        )
+
+    async def _run_client(self, delay_seconds: float, url: str, connection: Connection) -> None:
+        await asyncio.sleep(delay_seconds)
+        for _ in range(self._plan.answers_each):
+            begin = clock()
+            reader = self._dialect.reader(self._plan.model, self._latencies)
+            try:
+                async with asyncio.timeout(self._plan.silence_seconds):
+                    connection = await self._answer(url, connection, reader)
+            except (CallFailedError, TimeoutError, OSError) as error:
+                self._errors.append(str(error) or reader.error)
+                connection.close()
+                connection = await Connection.open(url)
+            self._count(reader, begin)
+        connection.close()
+
+    async def _answer(self, url: str, connection: Connection, reader: Reader) -> Connection:
+        """Reads one answer. Returns the connection to use afterwards: a new one if the old one broke."""
+        if not self._plan.resume:
+            await self._dialect.answer(connection, self._plan.model, reader)
+            return connection
+        path = await self._dialect.start(connection, self._plan.model)
+        reader.accepted_at = clock()
+        for _ in range(RECONNECTS_MAX):
+            try:
+                reader.start_again()
+                await self._dialect.resume(connection, path, reader)
+            except (CallFailedError, OSError):
+                pass
+            if reader.is_done:
+                break
+            connection.close()
+            await asyncio.sleep(RECONNECT_SECONDS)
+            try:
+                connection = await Connection.open(url)
+            except OSError:
+                continue
+        return connection
+
+    def _count(self, reader: Reader, begin: int) -> None:
+        received = reader.received
+        if error := reader.error:
+            self._errors.append(error)
+        else:
+            self._complete += 1
+        self._tokens += received.tokens
+        if received.first_at is not None:
+            self._first_tokens.append(elapsed_steps(begin, received.first_at))
+            self._last_token = self._later(self._last_token, received.last_at)
+        if reader.accepted_at is not None:
+            self._last_accepted = self._later(self._last_accepted, reader.accepted_at)
+
+    @staticmethod
+    def _later(one: int, other: int) -> int:
+        return other if elapsed_steps(one, other) > 0 else one
 
 
-async def one(client: Client) -> Times:
-    began = time.perf_counter()
-    asked = await client.ask_new_chat(f"demo/{TOKENS}x{PACE_MILLISECONDS}ms")
-    reader = await Reader().read(client, asked["answer"], until=at_index(1))
-    first = time.perf_counter() - began
-    await reader.read(client, asked["answer"])
-    return Times(first, time.perf_counter() - began, reader.last_index)
+async def run(plan: Plan) -> Outcome:
+    return await AnswersRun(plan).run()
 
 
-def cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+async def main() -> None:
+    loop = asyncio.get_running_loop()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    lines = asyncio.StreamReader(limit=PLAN_MAX_BYTES)
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    gc.freeze()
+    gc.disable()  # a collection in the middle of a plan would be measured as the latency of the target
+    while line := await lines.readline():
+        outcome = await run(msgspec.json.decode(line, type=Plan))
+        print(msgspec.json.encode(outcome).decode(), flush=True)
+        gc.collect()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else ANSWERS))
+    uvloop.run(main())

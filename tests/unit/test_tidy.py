@@ -21,6 +21,7 @@ IN_PLAIN_LANGUAGE = (
     "services/",
     "infra/",
     "tests/conftest.py",
+    "tests/bench/",
     "tests/simulation/",
     "tests/support/",
 )

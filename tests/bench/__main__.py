@@ -1,0 +1,139 @@
+"""The bench: `unspool bench`, or `python -m tests.bench`. Every answer is checked to the letter."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.bench.cases import CASES, QUICK, QUICK_CASES, TINY, WHOLE, Figures, Run, WrongAnswerError, models
+from tests.bench.processes import run_load, run_provider
+from tests.bench.targets import Target, run_direct, run_unspool
+from tests.support.servers import temporary_data
+
+ROUNDS_MAX = 100
+ROUND_SECONDS = 900.0
+"""A case that takes longer than this on one target ends the bench."""
+
+Rounds = dict[str, dict[str, list[Figures]]]
+"""Figures of each round, by case and target."""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Returns the options. Ends the process with a message if they are wrong."""
+    parser = argparse.ArgumentParser(prog="unspool bench", description=__doc__)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="one round of smaller cases: about a minute")
+    add("--tiny", action="store_true", help="a few answers only: a check, no figures")
+    add("--case", dest="cases", action="append", choices=[*CASES], help="only this one; can be repeated")
+    add(
+        "--only",
+        dest="targets",
+        action="append",
+        choices=[*TARGETS],
+        help="only this target; can be repeated",
+    )
+    add("--rounds", type=int, metavar="N", help="rounds, whose medians count; default: 3, 1 if quick")
+    add("--apis", type=int, default=1, metavar="N", help="API processes of Unspool; default: 1")
+    add("--generators", type=int, default=1, metavar="N", help="generator processes of Unspool; default: 1")
+    add(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of Unspool",
+    )
+    add("--json", type=Path, metavar="FILE", help="where to write all figures")
+    add("--data", type=Path, metavar="DIR", help="where data and logs stay; default: a temporary directory")
+    options = parser.parse_args(arguments)
+    small = options.quick or options.tiny
+    options.rounds = options.rounds or (1 if small else 3)
+    if not 1 <= options.rounds <= ROUNDS_MAX:
+        parser.error(f"--rounds: 1 to {ROUNDS_MAX}")
+    options.cases = options.cases or [*(QUICK_CASES if small else CASES)]
+    options.targets = options.targets or [*TARGETS]
+    options.size = TINY if options.tiny else QUICK if options.quick else WHOLE
+    return options
+
+
+TARGETS = ("direct", "unspool")
+
+
+async def measure(options: argparse.Namespace, directory: Path) -> Rounds:
+    """Returns the figures of all rounds. Targets take turns in each round, so that all meet the same machine."""
+    rounds: Rounds = {case: {target: [] for target in options.targets} for case in options.cases}
+    async with contextlib.AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(run_provider(directory))
+        load = await stack.enter_async_context(run_load())
+        targets = [await start(stack, name, options, directory, provider) for name in options.targets]
+        for number in range(1, options.rounds + 1):
+            for case in options.cases:
+                for target in targets:
+                    print(
+                        f"round {number} of {options.rounds}: {case}, {target.name}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                    async with asyncio.timeout(ROUND_SECONDS):
+                        figures = await CASES[case](Run(target=target, load=load, size=options.size))
+                    rounds[case][target.name].append(figures)
+    return rounds
+
+
+async def start(
+    stack: contextlib.AsyncExitStack, name: str, options: argparse.Namespace, directory: Path, provider: str
+) -> Target:
+    """Starts a target, which the stack stops."""
+    if name == "direct":
+        return await stack.enter_async_context(run_direct(provider))
+    settings = dict(setting.split("=", 1) for setting in options.settings)
+    unspool = run_unspool(
+        directory,
+        provider,
+        models(options.size),
+        apis=options.apis,
+        generators=options.generators,
+        settings=settings,
+    )
+    return await stack.enter_async_context(unspool)
+
+
+def medians(rounds: list[Figures]) -> Figures:
+    """Returns the median of each figure."""
+    names = dict.fromkeys(name for figures in rounds for name in figures)
+    return {name: statistics.median(one[name] for one in rounds if name in one) for name in names}
+
+
+def report(rounds: Rounds) -> str:
+    """Returns the medians as lines of text."""
+    lines = []
+    for case, by_target in rounds.items():
+        for target, figures in by_target.items():
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in medians(figures).items())
+            if shown:
+                lines.append(f"{case:13} {target:8} {shown}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    options = parse()
+    with contextlib.ExitStack() as stack:
+        directory = options.data or stack.enter_context(temporary_data("unspool-bench-"))
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            rounds = asyncio.run(measure(options, directory))
+        except WrongAnswerError as error:
+            print(f"unspool bench: {error}", file=sys.stderr)
+            return 1
+    print(report(rounds))
+    if options.json:
+        options.json.write_text(json.dumps(rounds, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
