@@ -83,7 +83,7 @@ def models(size: Size) -> list[str]:
 
 
 async def short_answer(run: Run) -> Figures:
-    """One client: creates a chat, asks, reads 3 tokens; again and again."""
+    """Lets one client create a chat, ask, and read 3 tokens; again and again."""
     messages = await run.target.nats_messages()
     count = run.size.short_answers
     outcome, spent = await run.answers(Model(SHORT_TOKENS), answers_each=count)
@@ -96,7 +96,7 @@ async def short_answer(run: Run) -> Figures:
 
 
 async def short_answer_in_one_call(run: Run) -> Figures:
-    """As `short-answer`, but the answer streams in the response to the question. The product only."""
+    """Does the same, but the answer streams in the response to the question. For the product only."""
     if run.target.name != "unspool":
         return {}
     count = run.size.short_answers
@@ -121,7 +121,7 @@ def _paced(name: str, clients: int) -> Case:
 
 
 async def burst(run: Run) -> Figures:
-    """64 clients at once, each with an answer that the provider sends as fast as it can."""
+    """Lets 64 clients ask at once for answers that the provider sends as fast as it can."""
     outcome, spent = await run.answers(_models(run.size)["burst"], clients=64)
     return {"tokens_per_second": outcome.tokens_per_second} | _split(
         spent, "processor_s_per_1m", 1e6 / outcome.tokens
