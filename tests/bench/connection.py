@@ -20,7 +20,7 @@ class CallFailedError(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One connection with one request at a time. Whoever opens it closes it."""
+    """One connection with one request at a time. The caller of `open` closes it."""
 
     _transport: asyncio.Transport
 

@@ -1,4 +1,4 @@
-"""What measuring costs where each token passes: `python -m tests.bench.metrics`. Microseconds per step, the best of five."""
+"""Measures the cost of metrics where each token passes: `python -m tests.bench.metrics`. Microseconds, best of five."""
 
 import asyncio
 import timeit
@@ -31,7 +31,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(message)
 
 
-async def nothing(*_: Any) -> Any: ...
+async def do_nothing(*_: Any) -> Any: ...
 
 
 def tell(name: str, run: Callable[[], Any]) -> None:
@@ -64,11 +64,11 @@ def main() -> None:
     tell("API: one token followed (AnswerTimes)", steps(lambda: times.follow_tokens(stored)))
     tell("API: one write to one watcher (wrote)", steps(lambda: api.count_write(1, 60)))
     scope = {"type": "http", "method": "GET"}
-    tell("API: one write of a stream, bare", lambda: asyncio.run(app(scope, nothing, nothing)))
+    tell("API: one write of a stream, bare", lambda: asyncio.run(app(scope, do_nothing, do_nothing)))
     middleware = RequestMetrics(app)
     tell(
         "API: one write of a stream, through the middleware",
-        lambda: asyncio.run(middleware(scope, nothing, nothing)),
+        lambda: asyncio.run(middleware(scope, do_nothing, do_nothing)),
     )
 
 

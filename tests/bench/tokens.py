@@ -22,7 +22,7 @@ _MODEL = re.compile(r"(?:.*/)?([0-9]+)x([0-9.]+)(?:x([0-9.]+))?")
 
 
 class Model(Struct, frozen=True):
-    """What the provider stand-in does for a request. Its name is the model's name."""
+    """The instructions to the provider stand-in, which a model's name carries."""
 
     tokens: int
     per_second: float = 0.0
