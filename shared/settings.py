@@ -92,6 +92,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     heartbeat_seconds: float = 1.0
     answers_in_flight_max: int = 200
     """Limit of concurrent answers in one generator process."""
+    stops_held_max: int = 10_000
+    """Limit of cancellations and deletions that a generator holds, so that a first delivery needs no read of its chat."""
     ack_pending_max: int = 50_000
     """Limit of concurrent answers in all generators together."""
     answer_max_bytes: int = 1024 * 1024

@@ -118,7 +118,7 @@ async def _run_part(part: Coroutine[Any, Any, None], failed: Callable[[], None])
 
 def _make_context(settings: Settings, event_log: Log, pool: asyncpg.Pool) -> Context:
     def followed(sequence: Sequence, most: int) -> list[Recorded] | None:
-        return states.followed_after(sequence, most)
+        return states.followed_after(sequence, most) if facts_follower.is_sound else None
 
     projector = (
         Projector(event_log, pool, settings, make_renew(event_log, settings), followed)

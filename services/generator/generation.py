@@ -5,6 +5,7 @@ the answer's subject, which decides the outcome; the fact on the chat's subject;
 that calls `run`.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 from typing import assert_never
 
@@ -29,6 +30,8 @@ from shared.domain.errors import (
 )
 from shared.domain.events import (
     AnswerRequest,
+    CancelRequested,
+    ChatDeleted,
     Fact,
     GenerationHandedOver,
     GenerationReset,
@@ -56,6 +59,10 @@ class Stop(Enum):
 
 class HandedOver(Exception):
     """The worker stops: the request goes back to the queue at once."""
+
+
+class AlreadyBegun(Exception):
+    """Another worker has begun the answer: it is no first delivery, and the log must be read."""
 
 
 class Generation:
@@ -104,10 +111,28 @@ class Generation:
         except ChatGone:
             await self._forget()
 
+    async def run_as_first(self, stops: Iterable[CancelRequested | ChatDeleted]) -> None:
+        """Generates the answer as `run`, but reads nothing: `stops` are all of the chat since the request.
+
+        The first append proves that the answer's subject is empty. Raises `AlreadyBegun` if it is not.
+        """
+        self.writer.assume_empty()
+        try:
+            await self._carry_out(self._plan(list(stops)))
+        except ChatGone:
+            await self._forget()
+        except SequenceConflict as error:
+            if self.writer.state.sequence:
+                raise
+            self.writer.assume_nothing()
+            raise AlreadyBegun from error
+
     async def _run(self) -> None:
         facts = await self._facts_since()
         await self.writer.load_once()
-        todo = self._plan(facts)
+        await self._carry_out(self._plan(facts))
+
+    async def _carry_out(self, todo: Plan) -> None:
         log.info("planned", **self.log_fields, plan=type(todo).__name__)
         metrics.planned(todo, self.writer.state)
         match todo:

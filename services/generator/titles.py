@@ -6,6 +6,9 @@ is a title. The append expects the newest sequence of the chat, so that a concur
 
 import asyncio
 import contextlib
+from collections import OrderedDict
+
+from msgspec import Struct
 
 from services.generator.prompt import text_of
 from services.generator.providers import Prompt, PromptMessage, TextDelta
@@ -14,7 +17,14 @@ from services.generator.providers.retry import stream_with_retries
 from services.generator.slots import Slots, keep_in_progress
 from shared.domain import subjects
 from shared.domain.errors import LogUnavailable, ProviderError, SequenceConflict, TailLost
-from shared.domain.events import AnswerCompleted, ChatCreated, MessageRequested, TitleGenerated
+from shared.domain.events import (
+    AnswerCompleted,
+    ChatCreated,
+    ChatDeleted,
+    ChatRenamed,
+    MessageRequested,
+    TitleGenerated,
+)
 from shared.domain.subjects import ChatId, Sequence
 from shared.log.append import append_fact
 from shared.log.protocol import Delivery, Log
@@ -30,8 +40,16 @@ _INSTRUCTIONS = (
 _EXCERPT_CHARS = 1500
 _TITLE_CHARS_MAX = 80
 _OUTPUT_TOKENS = 40
+_SETTLED_MAX = 10_000
 _CHARS_WITHOUT_SPACES = 24
 """Number of characters that replace the first words of a text without spaces, such as Chinese."""
+
+
+class _Untitled(Struct, frozen=True):
+    """A chat without a title: its newest sequence, and the question from which the title is made."""
+
+    newest: Sequence
+    question: MessageRequested
 
 
 class Titles:
@@ -43,6 +61,9 @@ class Titles:
         self._settings = settings
         self._slots = Slots(settings.titles_in_flight_max)
         self._deliveries: set[Delivery] = set()
+        self._settled: OrderedDict[ChatId, None] = OrderedDict()
+        """Chats that have a title or were deleted, so that their further answers cost no read."""
+        log_.on_reconnect(self._settled.clear)
 
     async def run(self) -> None:
         """Takes answers until it is cancelled."""
@@ -60,7 +81,7 @@ class Titles:
         """
         try:
             end = delivery.recorded.event
-            if isinstance(end, AnswerCompleted):
+            if isinstance(end, AnswerCompleted) and end.chat not in self._settled:
                 bind(
                     chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.recorded.sequence
                 )
@@ -76,16 +97,14 @@ class Titles:
             self._slots.release()
 
     async def _give_title(self, end: AnswerCompleted) -> None:
-        if await self._find_expected(end.chat) is None:
+        untitled = await self._find_untitled(end.chat)
+        if untitled is None:
             return
-        asked = await self._first_question(end.chat)
-        if asked is None:
-            return
-        text = text_of(asked.content)
+        text = text_of(untitled.question.content)
         title, source = await self._by_model(end, text), "model"
         if not title:
             title, source = from_words(text, self._settings.title_words_max), "words"
-        while title and (expected := await self._find_expected(end.chat)) is not None:
+        while title and untitled is not None:
             fact = TitleGenerated(
                 chat=end.chat,
                 owner=end.owner,
@@ -95,28 +114,40 @@ class Titles:
             )
             try:
                 patience = self._settings.worker_append_patience_seconds
-                sequence = await append_fact(self._log, fact, expected, patience, wait_for_room=True)
+                sequence = await append_fact(self._log, fact, untitled.newest, patience, wait_for_room=True)
             except (SequenceConflict, TailLost):
+                untitled = await self._find_untitled(end.chat)
                 continue
+            self._remember(end.chat)
             log.info("titled", chat=end.chat, answer=end.answer, sequence=sequence, source=source)
             return
 
-    async def _find_expected(self, chat: ChatId) -> Sequence | None:
-        """Returns the chat's newest sequence, or None if the chat has a title or was deleted."""
-        newest = await self._log.last(subjects.facts(chat))
-        for name in ("chat-deleted", "chat-renamed", "title-generated"):
-            if await self._log.last(subjects.fact(chat, name)):
-                return None
-        created = await self._log.last(subjects.fact(chat, "chat-created"))
-        if newest is None or created is None:
+    async def _find_untitled(self, chat: ChatId) -> _Untitled | None:
+        """Returns the chat if it has no title and was not deleted, with one read: the last fact of each kind."""
+        newest = await self._log.latest(subjects.facts(chat))
+        facts = [recorded.event for recorded in newest]
+        created = next((fact for fact in facts if isinstance(fact, ChatCreated)), None)
+        settled = any(isinstance(fact, ChatDeleted | ChatRenamed | TitleGenerated) for fact in facts)
+        if created is None or created.title is not None or settled:
+            self._remember(chat)
             return None
-        fact = created.event
-        return None if isinstance(fact, ChatCreated) and fact.title is not None else newest.sequence
+        question = next((fact for fact in facts if isinstance(fact, MessageRequested)), None)
+        if question is not None and question.parent is not None:
+            question = await self._first_question(chat)
+        if question is None or question.imported:
+            return None
+        return _Untitled(max(recorded.sequence for recorded in newest), question)
 
     async def _first_question(self, chat: ChatId) -> MessageRequested | None:
         found = await self._log.next(subjects.fact(chat, "message-requested"), Sequence(1))
         fact = found.event if found else None
-        return fact if isinstance(fact, MessageRequested) and not fact.imported else None
+        return fact if isinstance(fact, MessageRequested) else None
+
+    def _remember(self, chat: ChatId) -> None:
+        """Records that nothing is to be done for the chat any more: a title is final."""
+        self._settled[chat] = None
+        if len(self._settled) > _SETTLED_MAX:
+            self._settled.popitem(last=False)
 
     async def _by_model(self, end: AnswerCompleted, text: str) -> str:
         """Returns the model's title, or '' if there is no model or it fails."""

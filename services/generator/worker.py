@@ -9,9 +9,10 @@ import contextlib
 from uuid import uuid4
 
 from services.generator import metrics
-from services.generator.generation import Generation, HandedOver, Stop
+from services.generator.generation import AlreadyBegun, Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
 from services.generator.slots import Slots, keep_in_progress
+from services.generator.stops import Stops
 from services.generator.titles import Titles
 from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
@@ -44,15 +45,23 @@ class Worker:
         self._running: dict[AnswerId, tuple[Generation, Delivery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = Slots(settings.answers_in_flight_max)
+        self._stops = Stops(settings.stops_held_max)
+        self._stops_follower = Follower(
+            log_,
+            subjects.CHATS,
+            self._handle_stop,
+            settings,
+            filters=subjects.STOPS,
+            rewound=self._stops.clear,
+        )
         self._stopping = asyncio.Event()
         log_.on_reconnect(self._log_is_back)
 
     async def serve(self) -> None:
         """Works until `stop`, then hands over its answers within `shutdown_seconds`."""
         await self._log.listen(subjects.worker(self.id), self._answer_question)
-        stops = Follower(self._log, subjects.CHATS, self._handle_stop, self._settings, filters=subjects.STOPS)
         heartbeats = keep_in_progress(self._list_deliveries, self._settings.heartbeat_seconds)
-        beside = [stops.run(), heartbeats, self._announce()]
+        beside = [self._stops_follower.run(), heartbeats, self._announce()]
         if self._settings.titles:
             beside.append(Titles(self._log, self._registry, self._settings).run())
         side = [asyncio.create_task(task) for task in beside]
@@ -124,10 +133,11 @@ class Worker:
         answer = generation.request.answer
         bind(**generation.log_fields)
         try:
-            if await self._somebody_has_it(generation):
-                log.info("still-alive", **generation.log_fields)
-                return
-            await generation.run()
+            if not await self._run_as_first(generation, delivery):
+                if await self._somebody_has_it(generation):
+                    log.info("still-alive", **generation.log_fields)
+                    return
+                await generation.run()
             await _acknowledge(generation, self._running[answer][1])
         except HandedOver:
             log.info("handed-over", **generation.log_fields)
@@ -149,6 +159,18 @@ class Worker:
             del self._running[answer]
             self._slots.release()
 
+    async def _run_as_first(self, generation: Generation, delivery: Delivery) -> bool:
+        """Generates the answer without a read of the log. Returns False if it may have been begun before."""
+        request, sequence = generation.request, generation.request_sequence
+        stops = self._stops.since(request, sequence, self._stops_follower)
+        if delivery.delivered > 1 or stops is None:
+            return False
+        try:
+            await generation.run_as_first(stops)
+        except AlreadyBegun:
+            return False
+        return True
+
     async def _give_up(self, generation: Generation, delivery: Delivery) -> None:
         try:
             await generation.give_up()
@@ -159,8 +181,8 @@ class Worker:
     async def _somebody_has_it(self, generation: Generation) -> bool:
         """Asks the worker that began the answer, and returns True if it still has it.
 
-        After an outage of the broker all workers are alive, and no answer needs a takeover. Ask at first deliveries
-        too: this process may have been suspended since, and another worker may have begun.
+        After an outage of the broker all workers are alive, and no answer needs a takeover. It asks at first deliveries
+        too, if another worker has begun: this process may have been suspended since.
         """
         await generation.writer.load_once()
         state = generation.writer.state
@@ -184,6 +206,7 @@ class Worker:
         return [delivery for _, delivery in self._running.values()]
 
     def _handle_stop(self, recorded: Recorded) -> None:
+        self._stops.follow(recorded)
         match recorded.event:
             case CancelRequested(answer=answer):
                 if running := self._running.get(answer):

@@ -34,6 +34,14 @@ class AnswerWriter(AnswerJournal):
             await self.load()
             self._loaded = True
 
+    def assume_empty(self) -> None:
+        """Assumes that the answer has no events, without a read: the first append fails if it has some."""
+        self._loaded = True
+
+    def assume_nothing(self) -> None:
+        """Takes `assume_empty` back: `load_once` reads again."""
+        self._loaded = False
+
     async def append(self, event: AnswerEvent) -> None:
         """Appends the event, and first the events that the broker lost.
 

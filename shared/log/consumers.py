@@ -10,9 +10,11 @@ from nats.aio.msg import Msg
 from nats.js import api
 
 from shared.domain import subjects
+from shared.domain.errors import LogUnavailable
 from shared.domain.subjects import Sequence
 from shared.log.connection import RECONNECT_WAIT_SECONDS, OverConnection, suppress_unavailable
 from shared.log.protocol import Subscriber
+from shared.log.pull import Pull
 from shared.log.recorded import record
 from shared.logging import logger
 
@@ -56,28 +58,21 @@ class Consumers(OverConnection):
 
         When it is closed (`aclosing`), it naks the messages that it pulled and did not yield.
         """
-        messages: list[Msg] = []
-        context = self._connection.client.jetstream(timeout=self._connection.timeout_seconds)
-        subscription = await self._connection.call(context.pull_subscribe_bind(durable, subjects.CHATS))
+        pull = Pull(self._connection.client, subjects.CHATS, durable, self._connection.timeout_seconds)
+        await self._connection.call(pull.open())
         try:
             while True:
                 room = await free()
                 try:
-                    messages = await subscription.fetch(
-                        min(room, _BATCH), timeout=self._connection.timeout_seconds
-                    )
-                except (TimeoutError, nats.errors.TimeoutError):
-                    continue
-                except (nats.errors.Error, OSError) as error:
-                    log.warning("requests-unavailable", durable=durable, reason=repr(error))
+                    message = await pull.next(min(room, _BATCH))
+                except LogUnavailable as error:
+                    log.warning("requests-unavailable", durable=durable, reason=str(error))
                     await asyncio.sleep(RECONNECT_WAIT_SECONDS)
                     continue
-                while messages:
-                    yield NatsDelivery(messages.pop(0), self._connection.timeout_seconds)
+                if message is not None:
+                    yield NatsDelivery(message, self._connection.timeout_seconds)
         finally:
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
-            for message in messages:
+            for message in await pull.close():
                 await NatsDelivery(message, self._connection.timeout_seconds).nak()
 
     async def subscribe(

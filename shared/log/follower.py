@@ -72,6 +72,11 @@ class Follower:
         return bool(self._created)
 
     @property
+    def is_sound(self) -> bool:
+        """True if what was handled is known to be in the log: not between a reconnect and the comparison after it."""
+        return self.caught_up.is_set() and not self._broken.is_set()
+
+    @property
     def began_after(self) -> Sequence:
         """Events up to this sequence were never delivered to this follower."""
         return self._began_after

@@ -84,6 +84,10 @@ class HotAnswer:
             self._append(frame)
         return True
 
+    def is_begun_again_by(self, event: Event | Unknown, sequence: Sequence) -> bool:
+        """Returns True for a second beginning: its worker restores events that the log lost or purged."""
+        return bool(self.events) and sequence > self.sequence and _is_beginning(event)
+
     def finish(self) -> None:
         """Appends `done` if the fact and all events are present: a reset may still follow the last token."""
         if self.end is None or self.done or not self.is_whole or not self.complete:
@@ -162,9 +166,12 @@ class HotLog:
         hot = self._answers.get(answer)
         if hot is not None and hot.backlog is not None:
             hot.backlog.append(recorded)
+        elif hot is not None and hot.is_begun_again_by(event, recorded.sequence):
+            self._drop(hot)
+            self._add(self._create(answer), event, recorded.sequence)
         elif hot is not None:
             self._add(hot, event, recorded.sequence)
-        elif isinstance(event, AnswerEvent) and _is_beginning(event):
+        elif _is_beginning(event):
             self._add(self._create(answer), event, recorded.sequence)
         # Else its beginning was not followed: `read` loads it on demand.
 
@@ -314,7 +321,7 @@ class HotLog:
         hot.wake()
 
 
-def _is_beginning(event: AnswerEvent) -> bool:
+def _is_beginning(event: Event | Unknown) -> bool:
     return isinstance(event, GenerationStarted) and event.attempt == 1
 
 
