@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench.cases import CASES, QUICK, QUICK_CASES, TINY, WHOLE, Figures, Run, WrongAnswerError, models
 from tests.bench.processes import run_load, run_provider
-from tests.bench.targets import Target, run_direct, run_unspool
+from tests.bench.targets import Target, has_redis, run_direct, run_proxy, run_redis, run_unspool
 from tests.support.servers import temporary_data
 
 ROUNDS_MAX = 100
@@ -56,11 +56,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f"--rounds: 1 to {ROUNDS_MAX}")
     options.cases = options.cases or [*(QUICK_CASES if small else CASES)]
     options.targets = options.targets or [*TARGETS]
+    if "redis" in options.targets and not has_redis():
+        print("unspool bench: baseline (b) is skipped: redis-server is not installed", file=sys.stderr)
+        options.targets.remove("redis")
     options.size = TINY if options.tiny else QUICK if options.quick else WHOLE
     return options
 
 
-TARGETS = ("direct", "unspool")
+TARGETS = ("direct", "proxy", "redis", "unspool")
+"""The provider alone, baseline (a), baseline (b), the product."""
 
 
 async def measure(options: argparse.Namespace, directory: Path) -> Rounds:
@@ -88,8 +92,13 @@ async def start(
     stack: contextlib.AsyncExitStack, name: str, options: argparse.Namespace, directory: Path, provider: str
 ) -> Target:
     """Starts a target, which the stack stops."""
-    if name == "direct":
-        return await stack.enter_async_context(run_direct(provider))
+    match name:
+        case "direct":
+            return await stack.enter_async_context(run_direct(provider))
+        case "proxy":
+            return await stack.enter_async_context(run_proxy(directory, provider))
+        case "redis":
+            return await stack.enter_async_context(run_redis(directory, provider))
     settings = dict(setting.split("=", 1) for setting in options.settings)
     unspool = run_unspool(
         directory,

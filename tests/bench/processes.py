@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Self
 
@@ -41,15 +41,17 @@ def memory_bytes(pid: int) -> int:
     return int(psutil.Process(pid).memory_full_info().pss)
 
 
-class ModuleProcess:
-    """A module of the bench as a process. `async with` starts and ends it; its output goes to the log."""
+def module_command(module: str, *arguments: str) -> tuple[str, ...]:
+    """Returns the command that runs a module of this checkout."""
+    return (sys.executable, "-m", module, *arguments)
 
-    def __init__(
-        self, module: str, *arguments: str, log: Path, environ: Mapping[str, str] | None = None
-    ) -> None:
-        self._command = (sys.executable, "-m", module, *arguments)
+
+class ChildProcess:
+    """A process of the bench. `async with` starts and kills it; its output goes to the log."""
+
+    def __init__(self, *command: str, log: Path) -> None:
+        self._command = command
         self._log = log
-        self._environ = dict(os.environ) | dict(environ or {})
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -62,7 +64,6 @@ class ModuleProcess:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
                 cwd=ROOT,
-                env=self._environ,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -104,7 +105,9 @@ async def _listens(port: int) -> bool:
 async def run_provider(directory: Path) -> AsyncIterator[str]:
     """Runs the provider stand-in, and yields its URL."""
     port = free_port()
-    async with ModuleProcess("tests.bench.provider", str(port), log=directory / "provider.log") as process:
+    async with ChildProcess(
+        *module_command("tests.bench.provider", str(port)), log=directory / "provider.log"
+    ) as process:
         await process.wait_for_port(port)
         yield f"http://127.0.0.1:{port}"
 
@@ -129,7 +132,7 @@ class Load:
 async def run_load() -> AsyncIterator[Load]:
     """Runs the load client. Its error output is that of this process."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.bench.load"),
+        *module_command("tests.bench.load"),
         cwd=ROOT,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
