@@ -10,7 +10,7 @@ import msgspec
 from tests.bench.tokens import clock
 
 Sink = Callable[[bytes, int], None]
-"""Takes the next bytes of a body, and the stamp at which they were received."""
+"""Takes the next bytes of a body, and the stamp at which they were received. It gets no bytes when a body begins."""
 ERRORS_FROM = 400
 _NO_CONTENT = 204
 
@@ -92,6 +92,7 @@ class Connection(asyncio.Protocol):
                 self._buffer = data
                 return
             self._read_head(data[:position])
+            self._sink(b"", now)
         if self._chunked:
             self._read_chunks(data, position, now)
         else:

@@ -5,7 +5,7 @@ from array import array
 
 import msgspec
 
-from tests.bench.connection import CallFailedError, Connection
+from tests.bench.connection import CallFailedError, Connection, Sink
 from tests.bench.tokens import Received, clock, parse_model
 
 QUESTION = "Tell me how an event log works."
@@ -15,8 +15,12 @@ _FRAME_END = b"\n\n"
 class Reader(ABC):
     """The stream of one answer at one client. It can be read again, from its cursor, after the stream broke."""
 
-    def __init__(self, model: str, latencies: "array[int]") -> None:
-        self.received = Received(parse_model(model).tokens, latencies, after=clock())
+    def __init__(self, model: str, latencies: "array[int]", *, late: bool = False) -> None:
+        """Takes `late` for a reader that may come in mid-answer: tokens sent before have no latency for it."""
+        self.received = Received(parse_model(model).tokens, latencies)
+        self.opened_at: int | None = None
+        """The stamp at which the stream began."""
+        self._late = late
         self.accepted_at: int | None = None
         """The stamp at which the question was accepted."""
         self.cursor = ""
@@ -27,6 +31,10 @@ class Reader(ABC):
 
     def feed(self, data: bytes, now: int) -> None:
         """Takes the next bytes of the stream."""
+        if self.opened_at is None:
+            self.opened_at = now
+            if self._late:
+                self.received.after = now
         if self._buffer:
             data = self._buffer + data
         *frames, self._buffer = data.split(_FRAME_END)
@@ -118,8 +126,16 @@ class Dialect(ABC):
 
     async def resume(self, connection: Connection, path: str, reader: Reader) -> None:
         """Reads the stream after the reader's cursor. Raises `CallFailedError`."""
-        headers = {"last-event-id": reader.cursor} if reader.cursor else None
-        await connection.stream("GET", path, reader.feed, headers=headers)
+        await self.stream_to(connection, path, reader.cursor, reader.feed)
+
+    async def stream_to(self, connection: Connection, path: str, cursor: str, sink: Sink) -> None:
+        """Passes the stream after the cursor to the sink. Raises `CallFailedError`."""
+        headers = {"last-event-id": cursor} if cursor else None
+        await connection.stream("GET", path, sink, headers=headers)
+
+    async def ask_to(self, connection: Connection, model: str, sink: Sink) -> None:
+        """Asks a question and passes the response, which is the answer, to the sink. Raises `CallFailedError`."""
+        raise NotImplementedError(f"{type(self).__name__} does not answer in the same response")
 
 
 class Direct(Dialect):
@@ -129,8 +145,11 @@ class Direct(Dialect):
     path = "/v1/chat/completions"
 
     async def answer(self, connection: Connection, model: str, reader: Reader) -> None:
+        await self.ask_to(connection, model, reader.feed)
+
+    async def ask_to(self, connection: Connection, model: str, sink: Sink) -> None:
         body = {"model": model, "stream": True, "messages": [{"role": "user", "content": QUESTION}]}
-        await connection.stream("POST", self.path, reader.feed, body)
+        await connection.stream("POST", self.path, sink, body)
 
 
 class Proxy(Direct):

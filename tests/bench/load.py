@@ -5,29 +5,20 @@ import gc
 import resource
 import sys
 from array import array
-from collections.abc import Iterable
 
 import msgspec
 import uvloop
 
 from tests.bench.connection import CallFailedError, Connection
 from tests.bench.dialects import DIALECTS, Dialect, Reader
-from tests.bench.plans import Answers, Outcome, Percentiles, Plan
-from tests.bench.tokens import clock, elapsed_steps, milliseconds
+from tests.bench.plans import Answers, Idle, Outcome, Plan, Release, Resume, Watch
+from tests.bench.tokens import clock, elapsed_steps, later, milliseconds
+from tests.bench.watching import Holder, percentiles, resume, watch
 
 ERRORS_SHOWN = 3
 RECONNECTS_MAX = 200
 RECONNECT_SECONDS = 0.1
 PLAN_MAX_BYTES = 1024**2
-
-
-def percentiles(steps: Iterable[int]) -> Percentiles:
-    """Returns the percentiles of times in steps of the clock."""
-    if not (ordered := sorted(steps)):
-        return Percentiles()
-    last = len(ordered) - 1
-    at = [milliseconds(ordered[min(last, len(ordered) * share // 100)]) for share in (50, 99, 100)]
-    return Percentiles(p50=at[0], p99=at[1], max=at[2])
 
 
 class AnswersRun:
@@ -113,17 +104,23 @@ class AnswersRun:
         self._tokens += received.tokens
         if received.first_at is not None:
             self._first_tokens.append(elapsed_steps(begin, received.first_at))
-            self._last_token = self._later(self._last_token, received.last_at)
+            self._last_token = later(self._last_token, received.last_at)
         if reader.accepted_at is not None:
-            self._last_accepted = self._later(self._last_accepted, reader.accepted_at)
-
-    @staticmethod
-    def _later(one: int, other: int) -> int:
-        return other if elapsed_steps(one, other) > 0 else one
+            self._last_accepted = later(self._last_accepted, reader.accepted_at)
 
 
-async def run(plan: Plan) -> Outcome:
-    return await AnswersRun(plan).run()
+async def run(plan: Plan, holder: Holder) -> Outcome:
+    match plan:
+        case Answers():
+            return await AnswersRun(plan).run()
+        case Watch():
+            return await watch(plan)
+        case Resume():
+            return await resume(plan)
+        case Idle():
+            return await holder.hold(plan)
+        case Release():
+            return await holder.release()
 
 
 async def main() -> None:
@@ -132,10 +129,12 @@ async def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     lines = asyncio.StreamReader(limit=PLAN_MAX_BYTES)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    decode = msgspec.json.Decoder(Plan).decode
+    holder = Holder()
     gc.freeze()
     gc.disable()  # a collection in the middle of a plan would be measured as the latency of the target
     while line := await lines.readline():
-        outcome = await run(msgspec.json.decode(line, type=Plan))
+        outcome = await run(decode(line), holder)
         print(msgspec.json.encode(outcome).decode(), flush=True)
         gc.collect()
 

@@ -29,7 +29,47 @@ class Answers(Struct, frozen=True, kw_only=True, tag="answers"):
     """An answer that takes longer than this counts as lost."""
 
 
-Plan = Answers
+class Watch(Struct, frozen=True, kw_only=True, tag="watch"):
+    """One answer is asked for, and many watchers read it."""
+
+    dialect: str
+    urls: tuple[str, ...]
+    model: str
+    watchers: int
+    silence_seconds: float = SILENCE_SECONDS
+
+
+class Resume(Struct, frozen=True, kw_only=True, tag="resume"):
+    """One client reads an answer. Others connect in its middle, with a cursor that is `missed` tokens old."""
+
+    dialect: str
+    urls: tuple[str, ...]
+    model: str
+    missed: int
+    times: int
+    pause_seconds: float
+    """Time between two of them."""
+
+
+class Idle(Struct, frozen=True, kw_only=True, tag="idle"):
+    """Many watchers hold the stream of an answer that says nothing, until the plan `Release`.
+
+    A target without shared streams gets an answer for each watcher.
+    """
+
+    dialect: str
+    urls: tuple[str, ...]
+    model: str
+    watchers: int
+    shared: bool
+    silence_seconds: float = SILENCE_SECONDS
+
+
+class Release(Struct, frozen=True, kw_only=True, tag="release"):
+    """Closes the connections that `Idle` holds."""
+
+
+Plan = Answers | Watch | Resume | Idle | Release
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -43,6 +83,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """From the first call to the last token."""
     asking_seconds: float = 0.0
     """From the first call until all questions were accepted."""
+    catch_up: Percentiles = Percentiles()
+    """From opening a connection to the newest token of that moment."""
     first_token: Percentiles = Percentiles()
     """From the first call of an answer to its first token."""
     latency: Percentiles = Percentiles()

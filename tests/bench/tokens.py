@@ -55,6 +55,11 @@ def elapsed_steps(start: int, end: int) -> int:
     return steps if steps < _PERIOD // 2 else steps - _PERIOD
 
 
+def later(one: int, other: int) -> int:
+    """Returns the later of two stamps."""
+    return other if elapsed_steps(one, other) > 0 else one
+
+
 def milliseconds(steps: float) -> float:
     return steps * _STEP_NANOSECONDS / 1e6
 
@@ -72,10 +77,10 @@ def final_text(checksum: int) -> bytes:
 class Received:
     """The text of one answer as one client receives it. It checks each token at once, in any division into pieces."""
 
-    def __init__(self, expected: int, latencies: "array[int]", *, after: int | None = None) -> None:
-        """Takes the number of tokens, and the array for their latencies in steps. Tokens that were sent before the
-        stamp `after` have no latency.
-        """
+    def __init__(self, expected: int, latencies: "array[int]") -> None:
+        """Takes the number of tokens, and the array for their latencies in steps."""
+        self.after: int | None = None
+        """Tokens that were sent before this stamp have no latency."""
         self.tokens = 0
         self.first_at: int | None = None
         self.last_at = 0
@@ -83,7 +88,6 @@ class Received:
         """The first error in the text, or ''."""
         self._expected = expected
         self._latencies = latencies
-        self._after = after
         self._rest = b""
         self._checksum = 0
 
@@ -117,5 +121,5 @@ class Received:
             self.wrong = self.wrong or f"{token!r} came in place of token {self.tokens}"
             return
         sent = int(stamp)
-        if self._after is None or elapsed_steps(self._after, sent) >= 0:
+        if self.after is None or elapsed_steps(self.after, sent) >= 0:
             self._latencies.append(max(0, elapsed_steps(sent, now)))

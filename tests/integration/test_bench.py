@@ -11,7 +11,7 @@ from tests.support.system import ROOT
 
 def test_the_bench_measures_exact_answers_and_writes_its_figures(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    cases = ("short-answer", "one-call", "burst")
+    cases = ("short-answer", "one-call", "burst", "fan-out", "resume", "idle-watchers")
     chosen = [argument for case in cases for argument in ("--case", case)]
     command = [sys.executable, "-m", "tests.bench", "--tiny", *chosen, "--json", str(file)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
 BACKLOG = 4096
+KEEP_ALIVE_SECONDS = 75
 
 
 class Question(BaseModel):
@@ -58,6 +59,7 @@ def serve(app: FastAPI, port: int) -> None:
         access_log=False,
         log_level="warning",
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
 
 

@@ -56,7 +56,9 @@ async def read_answer(redis: Any, answer: str, cursor: str) -> AsyncIterator[byt
 
 
 def make_app(redis_url: str) -> FastAPI:
-    redis: Any = Redis.from_url(redis_url, max_connections=CONNECTIONS_MAX, socket_timeout=None)
+    redis: Any = Redis.from_url(
+        redis_url, max_connections=CONNECTIONS_MAX, socket_timeout=None, socket_connect_timeout=None
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -79,7 +79,9 @@ async def answer(redis: Any, client: httpx.AsyncClient, entry: bytes, question: 
 
 
 async def main(redis_url: str, provider_url: str) -> None:
-    redis: Any = Redis.from_url(redis_url, max_connections=CONNECTIONS_MAX, socket_timeout=None)
+    redis: Any = Redis.from_url(
+        redis_url, max_connections=CONNECTIONS_MAX, socket_timeout=None, socket_connect_timeout=None
+    )
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     with contextlib.suppress(ResponseError):  # the group is there
         await redis.xgroup_create(QUESTIONS, GROUP, id="0", mkstream=True)
