@@ -178,6 +178,7 @@ Options:
   --generators N         generator processes of Unspool
   --set NAME=VALUE       a setting of Unspool
   --json FILE            where to write all figures
+  --plots DIR            where to draw them
 """,
 )
 @click.argument("arguments", metavar="", nargs=-1, type=click.UNPROCESSED)

@@ -3,12 +3,11 @@
 import argparse
 import asyncio
 import contextlib
-import json
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench import report
 from tests.bench.cases import CASES, QUICK, QUICK_CASES, TINY, WHOLE, Figures, Run, WrongAnswerError, models
 from tests.bench.processes import run_load, run_provider
 from tests.bench.targets import Target, has_redis, run_direct, run_proxy, run_redis, run_unspool
@@ -17,9 +16,6 @@ from tests.support.servers import temporary_data
 ROUNDS_MAX = 100
 ROUND_SECONDS = 900.0
 """A case that takes longer than this on one target ends the bench."""
-
-Rounds = dict[str, dict[str, list[Figures]]]
-"""Figures of each round, by case and target."""
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -48,6 +44,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="a setting of Unspool",
     )
     add("--json", type=Path, metavar="FILE", help="where to write all figures")
+    add("--plots", type=Path, metavar="DIR", help="where to draw the figures, as PNG files")
+    add("--read", type=Path, metavar="FILE", help="show what --json wrote, and measure nothing")
     add("--data", type=Path, metavar="DIR", help="where data and logs stay; default: a temporary directory")
     options = parser.parse_args(arguments)
     small = options.quick or options.tiny
@@ -67,9 +65,11 @@ TARGETS = ("direct", "proxy", "redis", "unspool")
 """The provider alone, baseline (a), baseline (b), the product."""
 
 
-async def measure(options: argparse.Namespace, directory: Path) -> Rounds:
+async def measure(options: argparse.Namespace, directory: Path) -> report.Rounds:
     """Returns the figures of all rounds. Targets take turns in each round, so that all meet the same machine."""
-    rounds: Rounds = {case: {target: [] for target in options.targets} for case in options.cases}
+    rounds: dict[str, dict[str, list[Figures]]] = {
+        case: {target: [] for target in options.targets} for case in options.cases
+    }
     async with contextlib.AsyncExitStack() as stack:
         provider = await stack.enter_async_context(run_provider(directory))
         load = await stack.enter_async_context(run_load())
@@ -111,36 +111,29 @@ async def start(
     return await stack.enter_async_context(unspool)
 
 
-def medians(rounds: list[Figures]) -> Figures:
-    """Returns the median of each figure."""
-    names = dict.fromkeys(name for figures in rounds for name in figures)
-    return {name: statistics.median(one[name] for one in rounds if name in one) for name in names}
-
-
-def report(rounds: Rounds) -> str:
-    """Returns the medians as lines of text."""
-    lines = []
-    for case, by_target in rounds.items():
-        for target, figures in by_target.items():
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in medians(figures).items())
-            if shown:
-                lines.append(f"{case:13} {target:8} {shown}")
-    return "\n".join(lines)
-
-
 def main() -> int:
     options = parse()
-    with contextlib.ExitStack() as stack:
-        directory = options.data or stack.enter_context(temporary_data("unspool-bench-"))
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            rounds = asyncio.run(measure(options, directory))
-        except WrongAnswerError as error:
-            print(f"unspool bench: {error}", file=sys.stderr)
-            return 1
-    print(report(rounds))
+    if options.read:
+        run, rounds = report.read_json(options.read)
+    else:
+        run = report.describe_run(sys.argv[1:])
+        with contextlib.ExitStack() as stack:
+            directory = options.data or stack.enter_context(temporary_data("unspool-bench-"))
+            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                rounds = asyncio.run(measure(options, directory))
+            except WrongAnswerError as error:
+                print(f"unspool bench: {error}", file=sys.stderr)
+                return 1
+    found = report.medians(rounds)
     if options.json:
-        options.json.write_text(json.dumps(rounds, indent=1))
+        report.write_json(options.json, run, rounds)
+    if options.plots:
+        from tests.bench.plots import draw
+
+        for file in draw(found, options.plots):
+            print(f"wrote {file}", file=sys.stderr)
+    print("\n\n".join(filter(None, (report.details(found), report.table(found), report.split_table(found)))))
     return 0
 
 

@@ -13,11 +13,25 @@ def test_the_bench_measures_exact_answers_and_writes_its_figures(tmp_path: Path)
     file = tmp_path / "figures.json"
     cases = ("short-answer", "one-call", "burst", "fan-out", "resume", "idle-watchers")
     chosen = [argument for case in cases for argument in ("--case", case)]
-    command = [sys.executable, "-m", "tests.bench", "--tiny", *chosen, "--json", str(file)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.bench",
+        "--tiny",
+        *chosen,
+        "--json",
+        str(file),
+        "--plots",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, done.stderr
-    figures = json.loads(file.read_text())
+    figures = json.loads(file.read_text())["rounds"]
     assert set(figures) == set(cases) <= set(CASES)
     [short] = figures["short-answer"]["unspool"]
     assert short["first_token_p50_ms"] > 0
     assert short["nats_messages"] > 0
+    assert {path.name for path in tmp_path.glob("*.png")} >= {"processor.png"}
+    assert "| processor time of one short answer" in done.stdout
+    again = [sys.executable, "-m", "tests.bench", "--read", str(file)]
+    assert subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=True).stdout == done.stdout
