@@ -85,6 +85,8 @@ async def measure(options: argparse.Namespace, directory: Path) -> report.Rounds
                     async with asyncio.timeout(ROUND_SECONDS):
                         figures = await CASES[case](Run(target=target, load=load, size=options.size))
                     rounds[case][target.name].append(figures)
+                    # The projector and the like must not work on while the next target is measured.
+                    await target.settle(options.size.rest_seconds)
     return rounds
 
 

@@ -31,6 +31,8 @@ class Size:
     missed: int = 300
     crashed_answers: int = 20
     crashed_tokens: int = 200
+    rest_seconds: float = 20.0
+    """Time that a target has to come to rest before and after a case."""
 
     @property
     def watched(self) -> Model:
@@ -47,7 +49,7 @@ class Size:
         return Model(self.crashed_tokens, PACE)
 
 
-WHOLE = Size(short_answers=200, paced_tokens=200, many_tokens=100)
+WHOLE = Size(short_answers=200, paced_tokens=200, many_tokens=50)
 QUICK = Size(short_answers=60, paced_tokens=100, many_tokens=25, watched_tokens=50, watchers=300, resumes=10)
 TINY = Size(
     short_answers=2,
@@ -60,6 +62,7 @@ TINY = Size(
     missed=20,
     crashed_answers=3,
     crashed_tokens=150,
+    rest_seconds=0.5,
 )
 SHORT_TOKENS = 3
 SPREAD_SECONDS = 2.0
@@ -84,7 +87,7 @@ class Run:
     ) -> tuple[Outcome, dict[str, float]]:
         """Returns the outcome, and the processor time by process. Raises `WrongAnswerError` if an answer is not exact."""
         target = self.target
-        await target.settle()
+        await target.settle(self.size.rest_seconds)
         before = target.processor_seconds()
         asked = Answers(
             dialect=dialect or target.name,
@@ -94,11 +97,14 @@ class Run:
         )
         outcome = await self.load.run(asked)
         spent = {name: seconds - before[name] for name, seconds in target.processor_seconds().items()}
-        self.check(outcome)
+        await self.check(outcome)
         return outcome, spent
 
-    def check(self, outcome: Outcome) -> None:
-        """Raises `WrongAnswerError` for the product if an answer is not exact. Reports it for a baseline."""
+    async def check(self, outcome: Outcome) -> None:
+        """Raises `WrongAnswerError` for the product if an answer is not exact.
+
+        Reports it for a baseline, and restarts that, so that it does not work on while the next target is measured.
+        """
         if outcome.complete == outcome.answers:
             return
         said = (
@@ -108,6 +114,8 @@ class Run:
         if self.target.name == "unspool":
             raise WrongAnswerError(said)
         print(said, file=sys.stderr)
+        if self.target.restart:
+            await self.target.restart()
 
 
 class WrongAnswerError(Exception):
@@ -181,14 +189,14 @@ async def fan_out(run: Run) -> Figures:
     target, size = run.target, run.size
     if target.name not in SHARED_STREAMS:
         return {}
-    await target.settle()
+    await target.settle(size.rest_seconds)
     before = target.processor_seconds()
     model = MODEL_PREFIX + size.watched.name
     outcome = await run.load.run(
         Watch(dialect=target.name, urls=target.urls, model=model, watchers=size.watchers)
     )
     spent = {name: seconds - before[name] for name, seconds in target.processor_seconds().items()}
-    run.check(outcome)
+    await run.check(outcome)
     return {
         "tokens_per_second": outcome.tokens_per_second,
         "latency_p50_ms": outcome.latency.p50,
@@ -201,7 +209,7 @@ async def resume(run: Run) -> Figures:
     target, size = run.target, run.size
     if target.name not in SHARED_STREAMS:
         return {}
-    await target.settle()
+    await target.settle(size.rest_seconds)
     model = MODEL_PREFIX + size.resumed.name
     plan = Resume(
         dialect=target.name,
@@ -212,7 +220,7 @@ async def resume(run: Run) -> Figures:
         pause_seconds=0.05,
     )
     outcome = await run.load.run(plan)
-    run.check(outcome)
+    await run.check(outcome)
     return {"caught_up_p50_ms": outcome.catch_up.p50, "caught_up_p99_ms": outcome.catch_up.p99}
 
 
@@ -223,7 +231,7 @@ async def idle_watchers(run: Run) -> Figures:
         return {}
     await target.restart()
     await run.answers(Model(SHORT_TOKENS), clients=10, answers_each=2)
-    await target.settle()
+    await target.settle(size.rest_seconds)
     before = target.api_memory_bytes()
     plan = Idle(
         dialect=target.name,
@@ -233,10 +241,10 @@ async def idle_watchers(run: Run) -> Figures:
         shared=target.name in SHARED_STREAMS,
     )
     outcome = await run.load.run(plan)
-    await target.settle()
+    await target.settle(size.rest_seconds)
     grown = target.api_memory_bytes() - before
     await run.load.run(Release())
-    run.check(outcome)
+    await run.check(outcome)
     return {"memory_kb_per_watcher": grown / 1000 / size.watchers}
 
 
@@ -245,7 +253,7 @@ async def crash(run: Run) -> Figures:
     target, size = run.target, run.size
     if target.restart is None:
         return {}
-    await target.settle()
+    await target.settle(size.rest_seconds)
     plan = Answers(
         dialect=target.name,
         urls=target.urls,
@@ -259,7 +267,7 @@ async def crash(run: Run) -> Figures:
     await target.restart()
     outcome = await running
     if target.name == "unspool":
-        run.check(outcome)
+        await run.check(outcome)
     return {"answers": outcome.answers, "exact_answers": outcome.complete}
 
 

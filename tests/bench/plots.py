@@ -75,7 +75,7 @@ def _draw_latency(found: Medians, axes: Any) -> bool:
     axes.set_yscale("log")
     axes.set_ylabel("ms, p50 and p99")
     axes.set_title("From the provider's sending of a token to its receipt; answers × tokens/s")
-    axes.legend()
+    axes.legend(loc="upper left")
     return bool(cases)
 
 

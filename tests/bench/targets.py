@@ -21,7 +21,6 @@ REDIS_SERVER = "redis-server"
 QUIET_SHARE = 0.1
 """A target is at rest when its processes use less of one processor than this."""
 QUIET_SECONDS = 0.5
-QUIET_WAIT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,10 @@ class Target:
             counted = (await client.get(f"{self.monitor_url}/varz")).json()
         return int(counted["in_msgs"]) + int(counted["out_msgs"])
 
-    async def settle(self) -> None:
-        """Returns when the processes are at rest, or after a bounded time: work of one case must not count in another."""
+    async def settle(self, seconds: float) -> None:
+        """Returns when the processes are at rest, or after the given time: work of one case must not count in another."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(QUIET_WAIT_SECONDS):
+            async with asyncio.timeout(seconds):
                 before = sum(self.processor_seconds().values())
                 while self.pids():
                     await asyncio.sleep(QUIET_SECONDS)

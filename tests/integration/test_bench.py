@@ -5,13 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.bench.cases import CASES
 from tests.support.system import ROOT
 
 
+@pytest.mark.timeout(300)  # it starts four systems
 def test_the_bench_measures_exact_answers_and_writes_its_figures(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    cases = ("short-answer", "one-call", "burst", "fan-out", "resume", "idle-watchers")
+    cases = ("short-answer", "one-call", "burst", "fan-out", "resume")
     chosen = [argument for case in cases for argument in ("--case", case)]
     command = [
         sys.executable,
@@ -24,7 +27,7 @@ def test_the_bench_measures_exact_answers_and_writes_its_figures(tmp_path: Path)
         "--plots",
         str(tmp_path),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=280)
     assert done.returncode == 0, done.stderr
     figures = json.loads(file.read_text())["rounds"]
     assert set(figures) == set(cases) <= set(CASES)
