@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 import httpx
 
 from services.generator.providers import provider_errors
+from services.generator.providers.transport import make_transport
 from shared.domain.errors import (
     ConfigurationError,
     ProviderError,
@@ -80,6 +81,11 @@ class Upstream:
         self._settings = settings
         idle = settings.provider_idle_seconds
         connect = settings.provider_connect_seconds
+        limits = httpx.Limits(
+            max_connections=None,
+            max_keepalive_connections=IDLE_CONNECTIONS_MAX,
+            keepalive_expiry=IDLE_CONNECTION_SECONDS,
+        )
         try:
             self._client = httpx.AsyncClient(
                 base_url=url,
@@ -88,13 +94,9 @@ class Upstream:
                 headers={"user-agent": "unspool", "accept-encoding": "identity"} | dict(headers or {}),
                 # The idle timeout restarts with each byte: there is no total deadline.
                 timeout=httpx.Timeout(idle, connect=connect, pool=connect),
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=IDLE_CONNECTIONS_MAX,
-                    keepalive_expiry=IDLE_CONNECTION_SECONDS,
-                ),
-                # httpx reads proxies and certificates from the environment. Servers on loopback bypass the proxy.
-                mounts=_NO_PROXY if is_loopback(url.host) else None,
+                limits=limits,
+                # Proxies and certificates come from the environment. Servers on loopback bypass the proxy.
+                transport=make_transport(url.host, bypass_proxy=is_loopback(url.host), limits=limits),
             )
         except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
             raise ConfigurationError(f"cannot set up connections to {url.host}: {error}") from error
@@ -213,7 +215,6 @@ def with_version(base_url: str) -> str:
     return base_url if base_url.endswith("/v1") else f"{base_url}/v1"
 
 
-_NO_PROXY: Mapping[str, None] = {"all://": None, "http://": None, "https://": None}
 _JSON = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
 
 
