@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from shared.log.append import append_answer_event, append_fact
 from shared.log.recorded import Event
 from shared.settings import Settings
 from tests.support import examples
+from tests.support.servers import NatsProcess
 
 TOKENS = 20
 PATIENCE_SECONDS = 30.0
@@ -41,7 +43,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
 
 
 async def test_hot_log_feed_states_and_metrics_share_one_decoding(
-    nats_url: str, database: str, decoded: Counter[bytes]
+    data_directory: Path, database: str, decoded: Counter[bytes]
 ) -> None:
     chat = ChatId(str(uuid4()))
     asked = structs.replace(
@@ -57,8 +59,15 @@ async def test_hot_log_feed_states_and_metrics_share_one_decoding(
         id=f"{asked.answer}.end",
         last_index=TOKENS,
     )
-    settings = Settings(nats_url=nats_url, postgres_url=database, projector=False)
-    async with asyncio.timeout(PATIENCE_SECONDS), open_context(settings, failed=lambda: None) as context:
+    async with (
+        NatsProcess(
+            data_directory
+        ) as nats,  # of its own: a generator of other tests would answer the request
+        asyncio.timeout(PATIENCE_SECONDS),
+        open_context(
+            Settings(nats_url=nats.url, postgres_url=database, projector=False), failed=lambda: None
+        ) as context,
+    ):
         await context.facts_follower.caught_up.wait()
         await context.tokens_follower.caught_up.wait()
         context.hot_log.begin(asked.answer)
