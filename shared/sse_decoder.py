@@ -48,6 +48,9 @@ class SseDecoder:
         """Yields the events that the chunk completes. Raises `EventTooLong` after it has yielded the events before it."""
         if not chunk:
             return
+        if b"\r" not in chunk and not self._after_cr:
+            yield from self._feed_lines(chunk)
+            return
         # A CR ends a line; an LF at the start of the next chunk belongs to the same line end.
         start = 1 if self._after_cr and chunk[0] == ord("\n") else 0
         self._after_cr = chunk.endswith(b"\r")
@@ -57,6 +60,16 @@ class SseDecoder:
             if frame := self._take_line():
                 yield frame
         self._line += chunk[start:]
+        self._check_size()
+
+    def _feed_lines(self, chunk: bytes) -> Iterator[Frame]:
+        """Does the same for a chunk whose lines all end in LF, as nearly all streams have them."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._line += line
+            if frame := self._take_line():
+                yield frame
+        self._line += rest
         self._check_size()
 
     def end(self) -> Iterator[Frame]:
@@ -80,16 +93,17 @@ class SseDecoder:
             return self._dispatch()
         # Only a line that is cut inside a character fails to decode; a complete line never does.
         name, _, value = line.decode("utf-8", "replace").partition(":")
-        self._take_field(name, value.removeprefix(" "))
-        self._size_bytes += len(line) if name == "data" else 0
+        if name == "data":
+            self._data.append(value.removeprefix(" "))
+            self._size_bytes += len(line)
+        else:
+            self._take_field(name, value.removeprefix(" "))
         return None
 
     def _take_field(self, name: str, value: str) -> None:
         match name:
             case "event":
                 self._event = value
-            case "data":
-                self._data.append(value)
             case "id" if "\0" not in value:
                 self._id = value
             case "retry" if value.isascii() and value.isdigit():

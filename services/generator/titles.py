@@ -7,11 +7,12 @@ is a title. The append expects the newest sequence of the chat, so that a concur
 import asyncio
 import contextlib
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
 
 from msgspec import Struct
 
 from services.generator.prompt import text_of
-from services.generator.providers import Prompt, PromptMessage, TextDelta
+from services.generator.providers import Delta, Finished, Prompt, PromptMessage, TextDelta
 from services.generator.providers.registry import Registry
 from services.generator.providers.retry import stream_with_retries
 from services.generator.slots import Slots, keep_in_progress
@@ -40,6 +41,7 @@ _INSTRUCTIONS = (
 _EXCERPT_CHARS = 1500
 _TITLE_CHARS_MAX = 80
 _OUTPUT_TOKENS = 40
+_REPLY_CHARS_MAX = 1000
 _SETTLED_MAX = 10_000
 _CHARS_WITHOUT_SPACES = 24
 """Number of characters that replace the first words of a text without spaces, such as Chinese."""
@@ -163,12 +165,23 @@ class Titles:
                 params={"max_output_tokens": _OUTPUT_TOKENS},
             )
             async with asyncio.timeout(self._settings.title_provider_seconds):
-                deltas = stream_with_retries(provider, prompt, self._settings)
-                parts = [delta.text async for delta in deltas if isinstance(delta, TextDelta)]
+                said = await _first_chars(stream_with_retries(provider, prompt, self._settings))
         except (ProviderError, TimeoutError) as error:
             log.warning("no-title-by-model", reason=type(error).__name__)
             return ""
-        return tidy("".join(parts))
+        return tidy(said)
+
+
+async def _first_chars(deltas: AsyncGenerator[Delta | Finished, None]) -> str:
+    """Returns the text of a reply, or the beginning of a long one: the rest is neither read nor paid for."""
+    text = ""
+    async with contextlib.aclosing(deltas):
+        async for delta in deltas:
+            if isinstance(delta, TextDelta):
+                text += delta.text
+            if len(text) > _REPLY_CHARS_MAX:
+                break
+    return text
 
 
 def tidy(said: str) -> str:

@@ -158,11 +158,14 @@ class ChunkDecoder:
 
 def _text(content: object) -> str:
     """Returns a string, or the joined texts of typed parts, which Mistral sends."""
+    if isinstance(content, str):
+        return content
     if isinstance(content, list):
         return "".join(_text(part.get("text")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""
+    return ""
 
 
 def _thinking(content: object) -> str:
-    parts = content if isinstance(content, list) else []
-    return "".join(_text(part.get("thinking")) for part in parts if isinstance(part, dict))
+    if not isinstance(content, list):
+        return ""
+    return "".join(_text(part.get("thinking")) for part in content if isinstance(part, dict))

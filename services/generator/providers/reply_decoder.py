@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncGenerator, Iterator
 from typing import Protocol
 
+import msgspec
+
 from services.generator.providers import Delta, Finished
 from services.generator.providers.sse import Body
 from services.generator.providers.upstream import Reply
@@ -72,9 +74,15 @@ class ReplyDecoder:
             self.finished = self._dialect.finished
 
     def _parse(self, event: Frame) -> object:
-        """Returns the event's JSON, or None to skip it. Uses `json`, because msgspec rejects lone surrogates and some
-        providers split a surrogate pair over two deltas.
+        """Returns the event's JSON, or None to skip it.
+
+        msgspec is several times faster than `json`, and rejects lone surrogates, which some providers send: they split
+        a surrogate pair over two deltas.
         """
+        try:
+            return msgspec.json.decode(event.data)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            pass
         if not event.data.strip():
             return None
         try:
