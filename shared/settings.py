@@ -144,7 +144,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     projector: bool = True
     """True if API processes also run the projector."""
     projector_batch_max: int = 500
-    projector_gather_seconds: float = 0.02
+    projector_gather_seconds: float = 0.05
     """Time that an idle projector waits for further facts after the first, unless a request waits for the rows."""
     projector_idle_seconds: float = 1.0
     """Interval at which an idle projector checks that the log was not replaced."""
