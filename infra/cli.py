@@ -153,9 +153,9 @@ def init(context: click.Context, *, cluster: bool, directory: Path | None) -> No
 def test(context: click.Context, pytest_arguments: tuple[str, ...], *, fast: bool) -> None:
     """Run all checks and tests.
 
-    The checks are ruff, mypy and the import contracts. The whole suite starts real servers, and shows its ten slowest
-    tests in the end. Paths and options of pytest go to pytest, which then runs these tests only. The first run
-    installs the tools that it needs.
+    The checks are ruff, mypy and the import contracts: they always run first. The whole suite starts real servers, and
+    shows its ten slowest tests in the end. Paths and options of pytest go to pytest, which then runs these tests only.
+    The first run installs the tools that it needs.
     """
     from infra import bootstrap  # noqa: PLC0415 - see the module's docstring
     from infra.checks import CHECKOUT, main  # noqa: PLC0415 - see the module's docstring

@@ -3,6 +3,10 @@
 
 const [url, givenAnswer, givenCursor] = process.argv.slice(2);
 const RETRY_MILLISECONDS = 500;
+const TEMPORARY = new Set([408, 425, 429]);
+
+// The server will say the same again: another try would not help.
+class Refused extends Error {}
 
 async function call(path, body) {
   const response = await fetch(url + path, {
@@ -19,7 +23,15 @@ async function call(path, body) {
 async function* connection(answer, cursor) {
   const headers = cursor ? { "last-event-id": cursor } : {};
   const response = await fetch(`${url}/v1/answers/${answer}/stream`, { headers });
-  if (response.status === 204) return;
+  if (response.status === 204) {
+    // The cursor is that of the last event: nothing follows it.
+    yield { name: "done", data: { status: "ended before" } };
+    return;
+  }
+  if (response.status >= 400 && response.status < 500 && !TEMPORARY.has(response.status)) {
+    const problem = await response.json().catch(() => ({}));
+    throw new Refused(`${problem.title ?? "status " + response.status}: ${problem.detail ?? ""}`);
+  }
   if (!response.ok) throw new Error(`status ${response.status}`);
   let buffer = "";
   for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
@@ -55,6 +67,10 @@ while (!done) {
       }
     }
   } catch (error) {
+    if (error instanceof Refused) {
+      console.error(error.message);
+      process.exit(1);
+    }
     console.error(`interrupted: ${error.message}`);
   }
   // A close without `done` means: connect again, after the last id.

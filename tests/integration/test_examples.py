@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.reader import Reader
 from tests.support.system import ROOT, Client, System
 
 EXAMPLES = ROOT / "docs" / "examples"
@@ -16,6 +17,27 @@ PAGES = ROOT / "services" / "api" / "http" / "pages"
 TOKENS_BEFORE_STOP = 5
 PATIENCE_SECONDS = 60.0
 
+CLOSED_PAGE_IN_NODE = """
+// A browser whose EventSource got another status than 200. Argument 1: the script, 2: the status of the answer.
+import fs from "node:fs";
+import vm from "node:vm";
+const [script, status] = process.argv.slice(2);
+const kept = new Map([["unspool-example", JSON.stringify({ stream: "/v1/answers/a/stream", text: "", done: "" })]]);
+class EventSource {
+  static CLOSED = 2;
+  constructor() { this.readyState = 2; this.handlers = {}; setTimeout(() => this.handlers.error({}), 1); }
+  addEventListener(name, handler) { this.handlers[name] = handler; }
+  close() {}
+}
+const elements = {};
+const document = { getElementById: (id) => (elements[id] ??= { textContent: "", addEventListener() {} }) };
+const sessionStorage = { getItem: (key) => kept.get(key) ?? null, setItem: (key, value) => kept.set(key, value),
+  removeItem: (key) => kept.delete(key) };
+const at_once = (call) => setTimeout(call, 1);
+vm.runInNewContext(fs.readFileSync(script, "utf8"), { document, sessionStorage, EventSource, setTimeout: at_once,
+  fetch: async () => ({ status: Number(status) }), JSON, Math, Promise, encodeURIComponent, String });
+setTimeout(() => console.log(JSON.stringify({ state: elements.state.textContent, kept: kept.size > 0 })), 300);
+"""
 PAGE_IN_NODE = """
 // The parts of a browser that the page uses. Argument 1: the script, 2: the server.
 import fs from "node:fs";
@@ -69,7 +91,7 @@ console.log(JSON.stringify({ text: page.text.textContent, answer: answer.stream.
 """
 
 
-async def run(*command: str | Path, stop: bool = False) -> tuple[str, str]:
+async def run(*command: str | Path, stop: bool = False, status: int = 0) -> tuple[str, str]:
     """Runs a program and returns what it printed to both streams. Kills it after some tokens if `stop` is set."""
     environ = os.environ | {"PYTHONPATH": str(ROOT / "shared" / "client")}
     process = await asyncio.create_subprocess_exec(
@@ -86,8 +108,8 @@ async def run(*command: str | Path, stop: bool = False) -> tuple[str, str]:
             if stop and cursors == TOKENS_BEFORE_STOP:
                 process.kill()
         printed = (await reading).decode()
-        status = await process.wait()
-    assert stop or status == 0, "".join(lines)
+        ended = await process.wait()
+    assert stop or ended == status, "".join(lines)
     return printed, "".join(lines)
 
 
@@ -116,6 +138,37 @@ async def test_a_program_that_was_killed_goes_on_with_exactly_the_missing_tokens
     assert whole.endswith(rest)
     # A token that was printed just before the kill has no cursor yet: it comes again.
     assert len(whole) <= len(first) + len(rest) < len(whole) + len(first)
+
+
+async def test_a_program_ends_where_nothing_follows_and_where_the_answer_is_unknown(system: System) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("no node here")
+    async with system.client() as client:
+        asked = await client.ask_new_chat("demo/3x1ms")
+        done = (await Reader().read(client, asked["answer"])).cursor
+    assert done is not None
+    printed, _ = await run("node", EXAMPLES / "ask.mjs", system.urls[0], asked["answer"], done)
+    assert printed == "\nended before\n"
+    _, told = await run("node", EXAMPLES / "ask.mjs", system.urls[0], f"{asked['answer'][:-1]}_", status=1)
+    assert "Not found" in told
+    assert "interrupted" not in told
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kept"),
+    [(404, "does not exist any more", False), (401, "wants an API key", True)],
+)
+async def test_the_page_says_why_it_cannot_connect_again(
+    tmp_path: Path, status: int, said: str, *, kept: bool
+) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("no node here")
+    harness = tmp_path / "closed.mjs"
+    harness.write_text(CLOSED_PAGE_IN_NODE, encoding="utf-8")
+    printed, _ = await run("node", harness, PAGES / "example.js", str(status))
+    shown = json.loads(printed)
+    assert said in shown["state"]
+    assert shown["kept"] is kept
 
 
 async def test_the_shell_script_streams_an_answer_to_its_end(system: System) -> None:

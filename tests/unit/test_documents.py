@@ -108,6 +108,12 @@ def test_every_problem_is_described_with_its_status() -> None:
     assert told == {type_: status for type_, (status, _title) in problems.TYPES.items()}
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
+def test_every_command_that_a_document_shows_exists(path: Path) -> None:
+    shown_commands = set(re.findall(r"\./unspool ([a-z][a-z-]*)", path.read_text(encoding="utf-8")))
+    assert shown_commands - set(commands.commands) == set()
+
+
 def test_every_command_is_described() -> None:
     _, _, section = (CHECKOUT / "README.md").read_text(encoding="utf-8").partition("\n## Commands\n")
     told = set(

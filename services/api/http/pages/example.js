@@ -8,6 +8,8 @@ const question = document.getElementById("question");
 const state = document.getElementById("state");
 const text = document.getElementById("text");
 let source = null;
+let tries = 0;
+const LONGEST_WAIT_MILLISECONDS = 10000;
 
 async function call(path, body) {
   const response = await fetch(path, { method: "POST", headers: json, body: JSON.stringify(body) });
@@ -43,8 +45,38 @@ function follow(answer) {
     changed(event);
     source.close();
   });
-  // The browser connects again by itself, and sends the id of the last event.
-  source.addEventListener("error", () => { state.textContent = "connection lost: reconnecting"; });
+  source.addEventListener("open", () => { tries = 0; });
+  source.addEventListener("error", () => {
+    state.textContent = "connection lost: reconnecting";
+    // The browser connects again by itself, with the id of the last event, unless it got a status other than 200.
+    if (source.readyState === EventSource.CLOSED) reconnect(answer);
+  });
+}
+
+// Connects again after a status that a browser takes for final, such as 503, unless the answer is not there any more.
+async function reconnect(answer) {
+  const wait = Math.min(LONGEST_WAIT_MILLISECONDS, 500 * 2 ** tries++);
+  await new Promise((resolve) => setTimeout(resolve, wait));
+  let status = 0;
+  try {
+    status = (await fetch(answer.stream.slice(1).replace(/\/stream$/, ""))).status;
+  } catch {
+    // No connection: the next try may have one.
+  }
+  if (status === 404) {
+    sessionStorage.removeItem("unspool-example");
+    state.textContent = "this answer does not exist any more";
+  } else if (status === 401) {
+    state.textContent = "this server wants an API key, which an EventSource cannot send: see docs/http-api.md";
+  } else if (isCurrent(answer)) {
+    follow(answer);
+  }
+}
+
+// Another question may have been asked while this answer waited.
+function isCurrent(answer) {
+  const now = JSON.parse(sessionStorage.getItem("unspool-example") || "{}");
+  return now.stream === answer.stream;
 }
 
 form.addEventListener("submit", async (event) => {
