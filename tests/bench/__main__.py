@@ -4,16 +4,29 @@ import argparse
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.bench import report
-from tests.bench.cases import CASES, QUICK, QUICK_CASES, TINY, WHOLE, Figures, Run, WrongAnswerError, models
+from tests.bench.cases import (
+    CASES,
+    QUICK,
+    QUICK_CASES,
+    TINY,
+    WHOLE,
+    Figures,
+    Run,
+    WrongAnswerError,
+    find_case,
+    models,
+)
 from tests.bench.processes import run_load, run_provider
 from tests.bench.targets import Target, has_redis, run_direct, run_proxy, run_redis, run_unspool
 from tests.support.servers import temporary_data
 
 ROUNDS_MAX = 100
+CASES_HELP = f"only this one; can be repeated: {', '.join(CASES)}, or ANSWERSxPACE such as 4000x25"
 ROUND_SECONDS = 900.0
 """A case that takes longer than this on one target ends the bench."""
 
@@ -24,7 +37,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="one round of smaller cases: about a minute")
     add("--tiny", action="store_true", help="a few answers only: a check, no figures")
-    add("--case", dest="cases", action="append", choices=[*CASES], help="only this one; can be repeated")
+    add("--case", dest="cases", action="append", metavar="NAME", help=CASES_HELP)
     add(
         "--only",
         dest="targets",
@@ -53,6 +66,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if not 1 <= options.rounds <= ROUNDS_MAX:
         parser.error(f"--rounds: 1 to {ROUNDS_MAX}")
     options.cases = options.cases or [*(QUICK_CASES if small else CASES)]
+    try:
+        for case in options.cases:
+            find_case(case)
+    except ValueError as error:
+        parser.error(str(error))
     options.targets = options.targets or [*TARGETS]
     if "redis" in options.targets and not has_redis():
         print("unspool bench: baseline (b) is skipped: redis-server is not installed", file=sys.stderr)
@@ -65,7 +83,7 @@ TARGETS = ("direct", "proxy", "redis", "unspool")
 """The provider alone, baseline (a), baseline (b), the product."""
 
 
-async def measure(options: argparse.Namespace, directory: Path) -> report.Rounds:
+async def measure(options: argparse.Namespace, directory: Path, run: Mapping[str, Any]) -> report.Rounds:
     """Returns the figures of all rounds. Targets take turns in each round, so that all meet the same machine."""
     rounds: dict[str, dict[str, list[Figures]]] = {
         case: {target: [] for target in options.targets} for case in options.cases
@@ -83,10 +101,12 @@ async def measure(options: argparse.Namespace, directory: Path) -> report.Rounds
                         flush=True,
                     )
                     async with asyncio.timeout(ROUND_SECONDS):
-                        figures = await CASES[case](Run(target=target, load=load, size=options.size))
+                        figures = await find_case(case)(Run(target=target, load=load, size=options.size))
                     rounds[case][target.name].append(figures)
                     # The projector and the like must not work on while the next target is measured.
                     await target.settle(options.size.rest_seconds)
+            if options.json:  # so that a failure in a later round does not lose this one
+                report.write_json(options.json, run, rounds)
     return rounds
 
 
@@ -105,7 +125,7 @@ async def start(
     unspool = run_unspool(
         directory,
         provider,
-        models(options.size),
+        models(options.size, options.cases),
         apis=options.apis,
         generators=options.generators,
         settings=settings,
@@ -123,13 +143,11 @@ def main() -> int:
             directory = options.data or stack.enter_context(temporary_data("unspool-bench-"))
             directory.mkdir(parents=True, exist_ok=True)
             try:
-                rounds = asyncio.run(measure(options, directory))
+                rounds = asyncio.run(measure(options, directory, run))
             except WrongAnswerError as error:
                 print(f"unspool bench: {error}", file=sys.stderr)
                 return 1
     found = report.medians(rounds)
-    if options.json:
-        report.write_json(options.json, run, rounds)
     if options.plots:
         from tests.bench.plots import draw
 

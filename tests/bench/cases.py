@@ -1,8 +1,9 @@
 """The cases: each puts a load on one target and returns what it measured."""
 
 import asyncio
+import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tests.bench.plans import Answers, Idle, Outcome, Release, Resume, Watch
@@ -14,6 +15,10 @@ Figures = dict[str, float]
 Case = Callable[["Run"], Awaitable[Figures]]
 MODEL_PREFIX = "bench/"
 PACE = 50.0
+CLIENTS_MAX = 10_000
+MANY = 1000
+"""From so many clients on, each answer has fewer tokens."""
+_PACED_NAME = re.compile(r"([0-9]{1,5})x([0-9]{1,4})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,20 +127,20 @@ class WrongAnswerError(Exception):
     """A target lost, repeated or changed a part of an answer. Its figures count for nothing."""
 
 
-def _models(size: Size) -> dict[str, Model]:
-    return {
-        "short-answer": Model(SHORT_TOKENS),
-        "50x50": Model(size.paced_tokens, PACE),
-        "200x50": Model(size.paced_tokens, PACE),
-        "1000x50": Model(size.many_tokens, PACE),
-        "burst": Model(size.burst_tokens),
-    }
-
-
-def models(size: Size) -> list[str]:
+def models(size: Size, cases: Iterable[str]) -> list[str]:
     """Returns the names of all models that the cases ask for."""
-    others = (size.watched, size.resumed, size.crashed, SILENT)
-    return sorted({model.name for model in (*_models(size).values(), *others)})
+    paced = [_paced_model(size, *numbers) for case in cases if (numbers := _clients_and_pace(case))]
+    others = (Model(SHORT_TOKENS), Model(size.burst_tokens), size.watched, size.resumed, size.crashed, SILENT)
+    return sorted({model.name for model in (*paced, *others)})
+
+
+def _clients_and_pace(case: str) -> tuple[int, float] | None:
+    found = _PACED_NAME.fullmatch(case)
+    return (int(found[1]), float(found[2])) if found else None
+
+
+def _paced_model(size: Size, clients: int, pace: float) -> Model:
+    return Model(size.paced_tokens if clients < MANY else size.many_tokens, pace)
 
 
 async def short_answer(run: Run) -> Figures:
@@ -161,26 +166,28 @@ async def short_answer_in_one_call(run: Run) -> Figures:
     return {"first_token_p50_ms": outcome.first_token.p50} | _split(spent, "processor_ms", 1000 / count)
 
 
-def _paced(name: str, clients: int) -> Case:
+def _paced(clients: int, pace: float) -> Case:
     async def case(run: Run) -> Figures:
-        model = _models(run.size)[name]
+        model = _paced_model(run.size, clients, pace)
         outcome, spent = await run.answers(model, clients=clients, spread_seconds=SPREAD_SECONDS)
-        return {
+        figures = {
             "latency_p50_ms": outcome.latency.p50,
             "latency_p99_ms": outcome.latency.p99,
             "first_token_p50_ms": outcome.first_token.p50,
-            "asking_seconds": outcome.asking_seconds,
             "tokens_per_second": outcome.tokens_per_second,
-        } | _split(spent, "processor_s_per_1m", 1e6 / outcome.tokens)
+        }
+        if outcome.asking_seconds:
+            figures["asking_seconds"] = outcome.asking_seconds
+        return figures | _split(spent, "processor_s_per_1m", 1e6 / max(1, outcome.tokens))
 
     return case
 
 
 async def burst(run: Run) -> Figures:
     """Lets 64 clients ask at once for answers that the provider sends as fast as it can."""
-    outcome, spent = await run.answers(_models(run.size)["burst"], clients=64)
+    outcome, spent = await run.answers(Model(run.size.burst_tokens), clients=64)
     return {"tokens_per_second": outcome.tokens_per_second} | _split(
-        spent, "processor_s_per_1m", 1e6 / outcome.tokens
+        spent, "processor_s_per_1m", 1e6 / max(1, outcome.tokens)
     )
 
 
@@ -280,13 +287,27 @@ def _split(spent: Mapping[str, float], name: str, factor: float) -> Figures:
 CASES: Mapping[str, Case] = {
     "short-answer": short_answer,
     "one-call": short_answer_in_one_call,
-    "50x50": _paced("50x50", 50),
-    "200x50": _paced("200x50", 200),
+    "50x50": _paced(50, PACE),
+    "200x50": _paced(200, PACE),
     "burst": burst,
-    "1000x50": _paced("1000x50", 1000),
+    "1000x50": _paced(1000, PACE),
     "fan-out": fan_out,
     "resume": resume,
     "idle-watchers": idle_watchers,
     "crash": crash,
 }
+
+
+def find_case(name: str) -> Case:
+    """Returns a case by its name; `4000x25` are 4,000 answers at 25 tokens/s. Raises `ValueError` if there is none."""
+    if name in CASES:
+        return CASES[name]
+    numbers = _clients_and_pace(name)
+    if not numbers or not 0 < numbers[0] <= CLIENTS_MAX or not numbers[1]:
+        raise ValueError(
+            f"no case {name!r}: choose one of {', '.join(CASES)}, or ANSWERSxPACE such as 4000x25"
+        )
+    return _paced(*numbers)
+
+
 QUICK_CASES = ("short-answer", "one-call", "50x50", "200x50", "burst")

@@ -41,6 +41,11 @@ class Connection(asyncio.Protocol):
         )
         return connection
 
+    @property
+    def is_closing(self) -> bool:
+        """Returns True if no further request can be sent."""
+        return self._transport.is_closing()
+
     def close(self) -> None:
         self._transport.abort()
 
@@ -64,7 +69,7 @@ class Connection(asyncio.Protocol):
         if content:
             lines.append("content-type: application/json")
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        if self._transport.is_closing():
+        if self.is_closing:
             raise CallFailedError("the server closed the connection")
         refusal = bytearray()
         self._sink = lambda data, now: sink(data, now) if self.status < ERRORS_FROM else refusal.extend(data)

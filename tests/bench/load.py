@@ -64,11 +64,12 @@ class AnswersRun:
             reader = self._dialect.reader(self._plan.model, self._latencies)
             try:
                 async with asyncio.timeout(self._plan.silence_seconds):
+                    if connection.is_closing:
+                        connection = await Connection.open(url)
                     connection = await self._answer(url, connection, reader)
             except (CallFailedError, TimeoutError, OSError) as error:
                 self._errors.append(str(error) or reader.error)
                 connection.close()
-                connection = await Connection.open(url)
             self._count(reader, begin)
         connection.close()
 

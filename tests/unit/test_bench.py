@@ -4,6 +4,7 @@ from array import array
 
 import pytest
 
+from tests.bench.cases import CASES, QUICK, find_case, models
 from tests.bench.connection import Connection
 from tests.bench.tokens import Model, Received, checksum_of, clock, final_text, parse_model
 
@@ -59,3 +60,12 @@ def test_the_client_reads_chunks_in_any_division(size: int) -> None:
         for start in range(0, len(data), size):
             connection.data_received(data[start : start + size])
     assert bytes(found) == b"abcde\r\n\r\nfghij" * 2
+
+
+def test_a_case_of_any_number_of_answers_has_its_model() -> None:
+    assert [find_case(name) for name in CASES] == [*CASES.values()]
+    assert callable(find_case("10x20"))
+    assert "100x20" in models(QUICK, ["10x20"])
+    for wrong in ("10x0", "0x50", "99999x50", "other"):
+        with pytest.raises(ValueError, match="no case"):
+            find_case(wrong)
