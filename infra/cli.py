@@ -171,7 +171,7 @@ def test(context: click.Context, pytest_arguments: tuple[str, ...], *, fast: boo
     epilog="""\b
 Options:
   --quick                one round of smaller cases: about a minute
-  --case NAME            only this case, such as burst or 50x50; can be repeated
+  --case NAME            only this case, such as burst; can be repeated
   --only TARGET          only this target, such as unspool; can be repeated
   --rounds N             rounds, whose medians count
   --apis N               API processes of Unspool
