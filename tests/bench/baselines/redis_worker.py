@@ -1,7 +1,7 @@
 """Baseline (b), the worker: `python -m tests.bench.baselines.redis_worker REDIS_URL PROVIDER_URL`.
 
-It takes questions from a consumer group, and adds each token to the answer's stream: the tokens that arrive together
-in one pipeline.
+It takes questions from a consumer group, and adds each token to its answer's stream. Everything that waits, of all
+answers, is one pipeline: without that, a round trip per token would be its limit.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ GROUP, WORKER = "workers", "worker"
 TAKE_MAX = 64
 BLOCK_MILLISECONDS = 5_000
 KEEP_SECONDS = 3_600
+COMMANDS_MAX = 10_000
 _DATA = b"data: "
 
 
@@ -54,7 +55,40 @@ def texts_of(lines: list[bytes]) -> list[str]:
     return [text for text in found if text]
 
 
-async def answer(redis: Any, client: httpx.AsyncClient, entry: bytes, question: dict[bytes, bytes]) -> None:
+class Writer:
+    """Sends commands in order, all that wait in one pipeline. `main` owns it."""
+
+    def __init__(self, redis: Any) -> None:
+        self._redis = redis
+        self._commands: list[tuple[Any, ...]] = []
+        self._changed = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def add(self, *commands: tuple[Any, ...]) -> None:
+        """Adds commands. Waits while too many wait."""
+        await self._has_room.wait()
+        self._commands += commands
+        self._changed.set()
+        if len(self._commands) >= COMMANDS_MAX:
+            self._has_room.clear()
+
+    async def run(self) -> None:
+        """Sends commands until it is cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            commands, self._commands = self._commands, []
+            self._has_room.set()
+            pipeline = self._redis.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            await pipeline.execute()
+
+
+async def answer(
+    writer: Writer, client: httpx.AsyncClient, entry: bytes, question: dict[bytes, bytes]
+) -> None:
     """Generates one answer and acknowledges its question."""
     key = answer_key(question[b"id"].decode())
     body = {
@@ -67,15 +101,9 @@ async def answer(redis: Any, client: httpx.AsyncClient, entry: bytes, question: 
         async for data in response.aiter_raw():
             *lines, rest = (rest + data).split(b"\n")
             if texts := texts_of(lines):
-                pipeline = redis.pipeline(transaction=False)
-                for text in texts:
-                    pipeline.xadd(key, {"text": text})
-                await pipeline.execute()
-    pipeline = redis.pipeline(transaction=False)
-    pipeline.xadd(key, {"done": "1"})
-    pipeline.expire(key, KEEP_SECONDS)
-    pipeline.xack(QUESTIONS, GROUP, entry)
-    await pipeline.execute()
+                await writer.add(*(("XADD", key, "*", "text", text) for text in texts))
+    end = ("XADD", key, "*", "done", "1")
+    await writer.add(end, ("EXPIRE", key, KEEP_SECONDS), ("XACK", QUESTIONS, GROUP, entry))
 
 
 async def main(redis_url: str, provider_url: str) -> None:
@@ -85,7 +113,8 @@ async def main(redis_url: str, provider_url: str) -> None:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     with contextlib.suppress(ResponseError):  # the group is there
         await redis.xgroup_create(QUESTIONS, GROUP, id="0", mkstream=True)
-    tasks: set[asyncio.Task[None]] = set()
+    writer = Writer(redis)
+    tasks = {asyncio.create_task(writer.run())}
     async with httpx.AsyncClient(base_url=provider_url, timeout=None, limits=limits) as client:  # noqa: S113 - as above
         while True:
             found = await redis.xreadgroup(
@@ -93,7 +122,7 @@ async def main(redis_url: str, provider_url: str) -> None:
             )
             for _, entries in found.items() if isinstance(found, dict) else found or []:
                 for entry, question in entries[0] if entries and isinstance(entries[0], list) else entries:
-                    task = asyncio.create_task(answer(redis, client, entry, question))
+                    task = asyncio.create_task(answer(writer, client, entry, question))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
 
