@@ -51,7 +51,10 @@ def _draw_ratios(found: Medians, axes: Any) -> bool:
     axes.bar_label(bars, fmt="%.2g", padding=3)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_title("Times as good as baseline (b): right of the line is better")
+    axes.margins(x=0.1)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set_title("Times as good as baseline (b): right of the line is better", loc="right")
     return True
 
 
