@@ -15,7 +15,7 @@ SEED = 4
 
 @pytest.mark.timeout(400)
 async def test_nothing_is_lost_doubled_or_wrong_whatever_dies(data_directory: Path) -> None:
-    options = Options(seconds=200, seed=SEED, faults_max=len(Kind) + 6, people=8, ack_wait_seconds=2.0)
+    options = Options(seconds=200, seed=SEED, faults_max=len(Kind) + 2, people=8, ack_wait_seconds=2.0)
     async with asyncio.timeout(390):
         report = await run(options, data_directory)
     print(report.text())
