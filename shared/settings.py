@@ -92,8 +92,6 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     heartbeat_seconds: float = 1.0
     answers_in_flight_max: int = 200
     """Limit of concurrent answers in one generator process."""
-    stops_held_max: int = 10_000
-    """Limit of cancellations and deletions that a generator holds, so that a first delivery needs no read of its chat."""
     ack_pending_max: int = 50_000
     """Limit of concurrent answers in all generators together."""
     answer_max_bytes: int = 1024 * 1024
@@ -135,6 +133,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     cold_read_seconds: float = 20.0
     done_wait_seconds: float = 2.0
     """Time that `done` waits for tokens that are in the log but not received yet."""
+    queue_max: int = 10_000
+    """Limit of requests that wait for a generator: an API refuses further ones with 503 before anything is stored."""
     streams_max: int = 10_000
     """Limit of open answer streams in one API process."""
 

@@ -5,7 +5,7 @@ the answer's subject, which decides the outcome; the fact on the chat's subject;
 that calls `run`.
 """
 
-from collections.abc import Iterable
+import asyncio
 from enum import Enum
 from typing import assert_never
 
@@ -91,6 +91,8 @@ class Generation:
         self._copy: Copy | None = None
         self._stop: Stop | None = None
         self._interruptions = 0
+        self._is_first = False
+        """True if nothing was read: what has come since the request is unknown."""
         self._usage = Usage()
 
     def stop(self, why: Stop) -> None:
@@ -111,19 +113,20 @@ class Generation:
         except ChatGone:
             await self._forget()
 
-    async def run_as_first(self, stops: Iterable[CancelRequested | ChatDeleted]) -> None:
-        """Generates the answer as `run`, but reads nothing: `stops` are all of the chat since the request.
-
-        The first append proves that the answer's subject is empty. Raises `AlreadyBegun` if it is not.
+    async def run_as_first(self) -> None:
+        """Generates the answer as `run`, for a first delivery: nothing is read before the first append, which proves
+        that the answer's subject is empty. Raises `AlreadyBegun` if it is not.
         """
         self.writer.assume_empty()
+        self._is_first = True
         try:
-            await self._carry_out(self._plan(list(stops)))
+            await self._carry_out(self._plan([]))
         except ChatGone:
             await self._forget()
         except SequenceConflict as error:
             if self.writer.state.sequence:
                 raise
+            self._is_first = False
             self.writer.assume_nothing()
             raise AlreadyBegun from error
 
@@ -155,6 +158,12 @@ class Generation:
         await self.writer.load_once()
         await self._end_now(EndNow("failed", INTERNAL))
         await self._write_fact()
+
+    async def is_requested_at(self, sequence: Sequence) -> bool:
+        """Returns True if the log has the request at this sequence. It reads only after the log was away."""
+        if self.doubtful:
+            self.request_sequence = await find_request(self._log, self.request, self.request_sequence)
+        return self.request_sequence == sequence
 
     @property
     def log_fields(self) -> dict[str, object]:
@@ -242,16 +251,18 @@ class Generation:
             context_tokens=provider.context_tokens,
             output_tokens=self._settings.output_tokens_max,
         )
-        await self.writer.append(
-            GenerationStarted(
-                attempt=todo.attempt,
-                worker=self._worker,
-                model=f"{provider.name}/{model}",
-                request=self.request_sequence,
-                left_out=trimmed.left_out,
-                crashes=todo.crashes,
-            )
+        started = GenerationStarted(
+            attempt=todo.attempt,
+            worker=self._worker,
+            model=f"{provider.name}/{model}",
+            request=self.request_sequence,
+            left_out=trimmed.left_out,
+            crashes=todo.crashes,
         )
+        if self._is_first:
+            await self._append_first(started)
+        else:
+            await self.writer.append(started)
         bind(**self.log_fields)
         if todo.reset:
             await self.writer.append(GenerationReset(attempt=todo.attempt))
@@ -261,6 +272,22 @@ class Generation:
         if self._stop is not None:
             self._copy.stop()
         return await self._copy.run()
+
+    async def _append_first(self, started: GenerationStarted) -> None:
+        """Appends the beginning, and meanwhile asks for what has come since the request: nothing, but for a stop."""
+        self._is_first = False
+        scope = subjects.facts(self.request.chat)
+        _, newest = await asyncio.gather(self.writer.append(started), self._log.last(scope))
+        if newest is not None and newest.sequence == self.request_sequence:
+            return
+        for fact in await self._facts_since():
+            match fact:
+                case ChatDeleted():
+                    raise ChatGone(self.request.chat)
+                case CancelRequested() if fact.answer == self.request.answer:
+                    self.stop(Stop.CANCELLED)
+                case _:
+                    pass
 
     async def _context(self) -> list[Fact]:
         found = await self._log.fetch(subjects.CHATS, self.request.context)

@@ -12,7 +12,6 @@ from services.generator import metrics
 from services.generator.generation import AlreadyBegun, Generation, HandedOver, Stop
 from services.generator.providers.registry import Registry
 from services.generator.slots import Slots, keep_in_progress
-from services.generator.stops import Stops
 from services.generator.titles import Titles
 from shared.domain import subjects
 from shared.domain.errors import LogFull, LogUnavailable, SequenceConflict, TailLost, UnspoolError
@@ -45,23 +44,15 @@ class Worker:
         self._running: dict[AnswerId, tuple[Generation, Delivery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = Slots(settings.answers_in_flight_max)
-        self._stops = Stops(settings.stops_held_max)
-        self._stops_follower = Follower(
-            log_,
-            subjects.CHATS,
-            self._handle_stop,
-            settings,
-            filters=subjects.STOPS,
-            rewound=self._stops.clear,
-        )
         self._stopping = asyncio.Event()
         log_.on_reconnect(self._log_is_back)
 
     async def serve(self) -> None:
         """Works until `stop`, then hands over its answers within `shutdown_seconds`."""
         await self._log.listen(subjects.worker(self.id), self._answer_question)
+        stops = Follower(self._log, subjects.CHATS, self._handle_stop, self._settings, filters=subjects.STOPS)
         heartbeats = keep_in_progress(self._list_deliveries, self._settings.heartbeat_seconds)
-        beside = [self._stops_follower.run(), heartbeats, self._announce()]
+        beside = [stops.run(), heartbeats, self._announce()]
         if self._settings.titles:
             beside.append(Titles(self._log, self._registry, self._settings).run())
         side = [asyncio.create_task(task) for task in beside]
@@ -160,13 +151,11 @@ class Worker:
             self._slots.release()
 
     async def _run_as_first(self, generation: Generation, delivery: Delivery) -> bool:
-        """Generates the answer without a read of the log. Returns False if it may have been begun before."""
-        request, sequence = generation.request, generation.request_sequence
-        stops = self._stops.since(request, sequence, self._stops_follower)
-        if delivery.delivered > 1 or stops is None:
+        """Generates the answer of a first delivery. Returns False if it may have been begun before."""
+        if delivery.delivered > 1:
             return False
         try:
-            await generation.run_as_first(stops)
+            await generation.run_as_first()
         except AlreadyBegun:
             return False
         return True
@@ -206,7 +195,6 @@ class Worker:
         return [delivery for _, delivery in self._running.values()]
 
     def _handle_stop(self, recorded: Recorded) -> None:
-        self._stops.follow(recorded)
         match recorded.event:
             case CancelRequested(answer=answer):
                 if running := self._running.get(answer):
@@ -236,5 +224,5 @@ class Worker:
 
 async def _acknowledge(generation: Generation, delivery: Delivery) -> None:
     """Acknowledges a request unless the log lost it: another request may have its sequence by now."""
-    if generation.request_sequence == delivery.recorded.sequence:
+    if await generation.is_requested_at(delivery.recorded.sequence):
         await delivery.ack()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.api.streaming import sse
 from shared.domain import subjects
 from shared.domain.events import decode_answer_event
-from shared.domain.subjects import Sequence
+from shared.domain.subjects import Index, Sequence
 from shared.log.event_log import EventLog
 from shared.settings import Settings
 from tests.support.reader import Reader, at_index
@@ -86,7 +86,8 @@ async def test_the_hot_log_has_the_bytes_of_a_replay_of_the_subject(system: Syst
         stored = await log.read(subjects.answer(asked["answer"]), Sequence(0))
     finally:
         await log.close()
-    frames = [sse.frame_of(decode_answer_event(one.data)) for one in stored]
+    events = [decode_answer_event(one.data) for one in stored]
+    frames = [sse.frame_of(event, getattr(event, "index", Index(0))) for event in events]
     replayed = sse.preamble(1000) + b"".join(frame for frame in frames if frame)
     assert served.startswith(replayed)
     assert served[len(replayed) :].startswith(b"id: 1.end\nevent: done\n")

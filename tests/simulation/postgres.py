@@ -79,6 +79,8 @@ class SimConnection:
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
         network.maybe_strike(self.process)
         await asyncio.sleep(network.latency())
+        if self.broken:  # the session ended meanwhile: the server does not execute what it still sends
+            raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
         if network.weather.lost and network.latency() > 0.1:
             self.broken = True
             raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")

@@ -58,7 +58,12 @@ def _in_order(row: Row) -> tuple[int, bool]:
 
 
 def _begin(tables: Tables, created: str, version: int) -> None:
-    tables.checkpoint = {"position": 0, "created": created, "version": version, "mark": ""}
+    tables.checkpoint = tables.checkpoint or {
+        "position": 0,
+        "created": created,
+        "version": version,
+        "mark": "",
+    }
 
 
 def _mark(tables: Tables, mark: str) -> None:

@@ -97,7 +97,7 @@ def test_resume_from_any_sequence_loses_and_repeats_nothing(
 
 
 @given(answers(), st.integers(0, 40))
-def test_the_cursor_at_a_position_is_the_last_token_before_it(
+def test_the_cursor_at_a_position_is_that_of_the_last_token_or_reset_before_it(
     events: list[AnswerEvent], position: int
 ) -> None:
     answer = hot(*events)
@@ -112,6 +112,16 @@ def test_a_cursor_that_the_log_does_not_know_has_no_position() -> None:
     assert answer.position_after(Cursor(Attempt(2), Index(3))) is None
     assert answer.position_after(Cursor(Attempt(2), None)) is None
     assert answer.position_after(Cursor(Attempt(2), Index(2))) == len(answer.frames)
+
+
+def test_a_reset_that_the_log_lost_is_taken_back_by_a_snapshot() -> None:
+    known = hot(examples.started(), examples.token(1), examples.started(2), examples.reset(2))
+    after_reset = known.cursor_at(len(known.frames))
+    assert after_reset == Cursor(Attempt(2), Index(1), is_reset=True)
+    assert known.position_after(after_reset) == len(known.frames)
+    without = hot(examples.started(), examples.token(1))
+    assert without.position_after(after_reset) is None
+    assert f"id: {after_reset}\n".encode() in sse.snapshot(known.state())
 
 
 def test_a_missing_index_is_seen_and_a_known_sequence_is_passed_over() -> None:
@@ -212,19 +222,40 @@ async def test_the_hot_log_stays_within_its_bytes() -> None:
 
 def test_frames_are_what_the_contract_shows() -> None:
     assert sse.preamble(1000) == b"retry: 1000\n\n"
-    assert sse.frame_of(examples.token(2, "lo")) == b'id: 1.2\nevent: token\ndata: {"text":"lo"}\n\n'
-    assert sse.frame_of(examples.reset()) == b'event: reset\ndata: {"attempt":2}\n\n'
-    assert sse.frame_of(examples.handed_over()) is None
+    assert (
+        sse.frame_of(examples.token(2, "lo"), Index(2)) == b'id: 1.2\nevent: token\ndata: {"text":"lo"}\n\n'
+    )
+    assert sse.frame_of(examples.reset(), Index(3)) == b'id: 2.3r\nevent: reset\ndata: {"attempt":2}\n\n'
+    assert sse.frame_of(examples.reset(), Index(0)) == b'event: reset\ndata: {"attempt":2}\n\n'
+    assert sse.frame_of(examples.handed_over(), Index(3)) is None
 
 
 @given(st.integers(1, 10**8), st.integers(1, 10**15))
 def test_a_cursor_survives_its_text(attempt: int, index: int) -> None:
-    for cursor in (Cursor(Attempt(attempt), Index(index)), Cursor(Attempt(attempt), None)):
+    token, end = Cursor(Attempt(attempt), Index(index)), Cursor(Attempt(attempt), None)
+    for cursor in (token, end, Cursor(Attempt(attempt), Index(index), is_reset=True)):
         assert sse.parse_cursor(str(cursor)) == cursor
 
 
 def test_what_is_no_cursor_is_none() -> None:
-    for text in ("", "1", "1.", ".1", "0.1", "1.0", "1.x", "-1.1", "1.1.1", " 1.1", "1.1\n", "١.١", "c5"):
+    for text in (
+        "",
+        "1",
+        "1.",
+        ".1",
+        "0.1",
+        "1.0",
+        "1.x",
+        "-1.1",
+        "1.1.1",
+        " 1.1",
+        "1.1\n",
+        "1.r",
+        "1.0r",
+        "1.endr",
+        "١.١",
+        "c5",
+    ):
         assert sse.parse_cursor(text) is None
 
 

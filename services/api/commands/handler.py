@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from services.api.commands.admission import Admission
 from services.api.commands.chat_states import ChatStates
 from services.api.commands.decisions import Command, CreateChat, decide
 from shared.domain import subjects
@@ -33,11 +34,12 @@ class Commands:
         self._states = states
         self._settings = settings
         self._asking = before_request
+        self._admission = Admission(log_, settings)
 
     async def execute(self, command: Command) -> Executed:
         """Returns the chat's state after the command: its facts are stored, now or by an earlier call.
 
-        Raises `Rejected` after a read from the leader, or `LogUnavailable` or `LogFull`.
+        Raises `Rejected` after a read from the leader, or `QueueFull`, `LogUnavailable` or `LogFull`.
         """
         if isinstance(command, CreateChat):
             state = self._states.assume_new(command.chat)
@@ -46,6 +48,9 @@ class Commands:
         for _ in range(self._settings.command_retries_max):
             refused: Rejected | None = None
             facts: tuple[Fact, ...] = ()
+            expected = (
+                state.sequence
+            )  # of the decision: the follower may move the state while an append waits
             try:
                 facts = decide(command, state)
             except Rejected as error:
@@ -64,11 +69,13 @@ class Commands:
             try:
                 for fact in facts:
                     if isinstance(fact, MessageRequested | AnswerRequested):
+                        await self._admission.check()
                         self._asking(fact.answer)
                     appended = await store_fact(
-                        self._log, fact, state.sequence, self._settings.api_append_patience_seconds
+                        self._log, fact, expected, self._settings.api_append_patience_seconds
                     )
-                    evolve(state, fact, appended.sequence)
+                    expected = appended.sequence
+                    evolve(state, fact, expected)
                     is_new = is_new or appended.is_new
                 self._states.keep(state)
             except (SequenceConflict, TailLost):

@@ -12,7 +12,7 @@ from services.api.http.problems import Refused
 
 _FACTS_CURSOR: dict[str, Any] = {"pattern": "^c[0-9]{1,18}$"}
 _FEED_CURSOR: dict[str, Any] = {"pattern": "^(c[0-9]{1,18})?$"}
-_ANSWER_CURSOR: dict[str, Any] = {"pattern": "^([1-9][0-9]{0,8}[.](end|[1-9][0-9]{0,17}))?$"}
+_ANSWER_CURSOR: dict[str, Any] = {"pattern": "^([1-9][0-9]{0,8}[.](end|[1-9][0-9]{0,17}r?))?$"}
 _LAST_EVENT = "The id of the last event that the client received. The stream resumes after it."
 _NO_HEADER = "Same as `Last-Event-ID`, for clients that cannot set headers. The header takes precedence."
 

@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
+from services.api.commands.admission import QueueFull
 from services.api.http.bodies import KINDS
 from services.api.read_model.queries import ReadModelBehind, ReadModelUnavailable
 from services.api.streaming.streams import TooManyStreams
@@ -41,6 +42,7 @@ _KNOWN: dict[type[UnspoolError], tuple[int, str, str]] = {
     LogFull: (507, "log-full", "The log has reached its storage limit"),
     ReadModelUnavailable: (503, "history-unavailable", "The history is unavailable"),
     ReadModelBehind: (503, "history-behind", "The history has not reached the requested cursor yet"),
+    QueueFull: (503, "queue-full", "Too many requests wait for an answer"),
     TooManyStreams: (503, "too-many-streams", "Too many open streams"),
 }
 

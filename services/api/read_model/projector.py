@@ -204,8 +204,12 @@ class Projector:
             # Read the position after the checkpoint: facts that another projector folds meanwhile are no lost tail.
             position = await self._log.position(subjects.CHATS)
             if checkpoint is None:
-                checkpoint = Checkpoint(Sequence(0), position.created, SCHEMA_VERSION)
                 await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
+                # Another projector may have begun meanwhile: its row stands.
+                checkpoint = await read_checkpoint(connection, schema)
+                position = await self._log.position(subjects.CHATS)
+            if checkpoint is None:
+                raise CheckpointMoved("the checkpoint was removed while it was made")
         check_incarnation(checkpoint, position.created, position.last)
         if await is_lost(self._log, checkpoint):
             async with (

@@ -11,7 +11,7 @@ SELECT version FROM {schema}.checkpoint
 SELECT position, created FROM {schema}.checkpoint
 
 -- name: begin
-INSERT INTO {schema}.checkpoint (position, created, version) VALUES (0, $1, $2)
+INSERT INTO {schema}.checkpoint (position, created, version) VALUES (0, $1, $2) ON CONFLICT DO NOTHING
 
 -- The compare-and-set that makes a zombie projector fail: it moves only from where this one read it.
 -- name: advance

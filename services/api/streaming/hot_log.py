@@ -19,6 +19,7 @@ from shared.domain.events import (
     AnswerEnded,
     AnswerEvent,
     GenerationEnded,
+    GenerationReset,
     GenerationStarted,
     TokenEmitted,
 )
@@ -58,6 +59,8 @@ class HotAnswer:
         """Events that arrive while the beginning is read from the log; None otherwise."""
         self._attempts: list[Attempt] = []
         self._positions: list[int] = []
+        self._resets: dict[int, Cursor] = {}
+        """The position of each reset, and its cursor."""
         self._waiting: set[asyncio.Future[None]] = set()
 
     @property
@@ -80,7 +83,9 @@ class HotAnswer:
         self.sequence = sequence
         self.complete = isinstance(event, GenerationEnded)
         self.events.append(event)
-        if frame := sse.frame_of(event):
+        if isinstance(event, GenerationReset) and self.last_index:
+            self._resets[len(self.frames)] = Cursor(event.attempt, self.last_index, is_reset=True)
+        if frame := sse.frame_of(event, self.last_index):
             self._append(frame)
         return True
 
@@ -120,14 +125,20 @@ class HotAnswer:
         """Returns the position at which a client with this cursor continues, or None if we do not have its event."""
         if cursor.index is None or cursor.index > self.last_index:
             return None
+        if cursor.is_reset:
+            return next((at + 1 for at, known in self._resets.items() if known == cursor), None)
         if self._attempts[cursor.index - 1] != cursor.attempt:
             return None
         return self._positions[cursor.index - 1] + 1
 
     def cursor_at(self, position: int) -> Cursor | None:
-        """Returns the cursor of the last token before a position in `frames`; None before the first."""
+        """Returns the cursor of the last token or reset before a position in `frames`; None before the first."""
         tokens = bisect_left(self._positions, position)
-        return Cursor(self._attempts[tokens - 1], Index(tokens)) if tokens else None
+        if not tokens:
+            return None
+        after = self._positions[tokens - 1]
+        resets = [cursor for at, cursor in self._resets.items() if after < at < position]
+        return resets[-1] if resets else Cursor(self._attempts[tokens - 1], Index(tokens))
 
     def state(self) -> AnswerState:
         """Returns the fold of all events. Its `sequence` is only a count."""
@@ -182,7 +193,9 @@ class HotLog:
         whole = hot.add(event, sequence)
         self._size_bytes += hot.size_bytes - before
         if not whole:
-            log.error("event-missing", answer=hot.id, sequence=sequence, index=hot.last_index)
+            # Without any event, its beginning came while this process began to follow: readers get it from the log.
+            tell = log.error if hot.events else log.info
+            tell("event-missing", answer=hot.id, sequence=sequence, index=hot.last_index)
             self._drop(hot)
             return
         self._finish(hot)

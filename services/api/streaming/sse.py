@@ -25,7 +25,7 @@ from shared.domain.events import (
 from shared.domain.subjects import Attempt, Index, Sequence
 
 KEEP_ALIVE = b": keep-alive\n\n"
-_CURSOR = re.compile(r"([1-9][0-9]{0,8})\.(end|[1-9][0-9]{0,17})")
+_CURSOR = re.compile(r"([1-9][0-9]{0,8})\.(?:(end)|([1-9][0-9]{0,17})(r?))")
 _FACTS_CURSOR = re.compile(r"c([0-9]{1,18})")
 _json = msgspec.json.Encoder()
 _LINE_BREAKS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
@@ -33,13 +33,15 @@ _LINE_BREAKS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80
 
 
 class Cursor(Struct, frozen=True):
-    """The last event that a client received. `index` is None if it received the end."""
+    """The last event that a client received: a token, the end (`index` is None), or a reset after the token `index`."""
 
     attempt: Attempt
     index: Index | None
+    is_reset: bool = False
 
     def __str__(self) -> str:
-        return f"{self.attempt}.{'end' if self.index is None else self.index}"
+        at = "end" if self.index is None else f"{self.index}{'r' if self.is_reset else ''}"
+        return f"{self.attempt}.{at}"
 
 
 def parse_cursor(text: str) -> Cursor | None:
@@ -47,8 +49,8 @@ def parse_cursor(text: str) -> Cursor | None:
     found = _CURSOR.fullmatch(text)
     if found is None:
         return None
-    attempt, index = found.groups()
-    return Cursor(Attempt(int(attempt)), None if index == "end" else Index(int(index)))
+    attempt, end, index, reset = found.groups()
+    return Cursor(Attempt(int(attempt)), None if end else Index(int(index)), bool(reset))
 
 
 def facts_cursor(sequence: Sequence) -> str:
@@ -80,8 +82,12 @@ def preamble(retry_milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % retry_milliseconds
 
 
-def frame_of(event: AnswerEvent) -> bytes | None:
-    """Returns the frame of an event of the answer's subject, or None if clients do not get this event."""
+def frame_of(event: AnswerEvent, last_index: Index) -> bytes | None:
+    """Returns the frame of an event of the answer's subject, or None if clients do not get this event.
+
+    `last_index` is that of the newest token, up to this event. A reset has an id too: the log may lose it, and a client
+    that has dropped its text must not continue after the token before it.
+    """
     match event:
         case GenerationStarted():
             data: dict[str, Any] = {"attempt": event.attempt, "model": event.model}
@@ -91,7 +97,8 @@ def frame_of(event: AnswerEvent) -> bytes | None:
         case TokenEmitted():
             return encode("token", _token(event), f"{event.attempt}.{event.index}")
         case GenerationReset():
-            return encode("reset", {"attempt": event.attempt})
+            cursor = Cursor(event.attempt, last_index, is_reset=True) if last_index else None
+            return encode("reset", {"attempt": event.attempt}, str(cursor) if cursor else None)
         case GenerationHandedOver() | GenerationEnded():
             return None
 
@@ -103,8 +110,12 @@ def _token(event: TokenEmitted) -> dict[str, Any]:
 
 
 def snapshot(state: AnswerState) -> bytes:
-    """Returns a frame with the whole answer so far. Its id is that of the last token, or empty if there is none."""
-    cursor = f"{state.last_token_attempt}.{state.last_index}" if state.last_index else ""
+    """Returns a frame with the whole answer so far. Its id is that of the last token, or of a reset after it, or empty
+    if there is none.
+    """
+    # Without spans, a reset has discarded every token.
+    attempt = state.last_token_attempt if state.spans else state.attempt
+    cursor = str(Cursor(attempt, state.last_index, is_reset=not state.spans)) if state.last_index else ""
     said = (state.whole_text, state.whole_reasoning, state.tool_calls)
     return _snapshot(*said, state.attempt, state.last_index, cursor)
 

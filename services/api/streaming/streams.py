@@ -128,6 +128,8 @@ class Streams:
                 return Nothing()
         if cursor.index is not None and cursor.index > hot.last_index and await self._is_stored(hot, cursor):
             await self._wait_for_index(hot, cursor.index)
+        if cursor.is_reset and hot.position_after(cursor) is None:
+            await self._wait_for_newest(hot)
         position = hot.position_after(cursor)
         if position is not None:
             return Live(hot, position)
@@ -142,6 +144,17 @@ class Streams:
         event = newest.event
         known = event.index if isinstance(event, TokenEmitted) else getattr(event, "last_index", None)
         return known is None or known >= cursor.index
+
+    async def _wait_for_newest(self, hot: HotAnswer) -> None:
+        """Waits until the answer has what the log has of it now. Raises `LogUnavailable` after `done_wait_seconds`."""
+        newest = await self._log.last(subjects.answer(hot.id))
+        sequence = newest.sequence if newest else Sequence(0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.done_wait_seconds):
+                while hot.sequence < sequence and not hot.stale:
+                    await hot.wait_for_change()
+        if hot.sequence < sequence:
+            raise LogUnavailable(f"{hot.id}: this process lags behind the log")
 
     async def _wait_for_index(self, hot: HotAnswer, index: int) -> None:
         """Waits until the answer has this index. Raises `LogUnavailable` after `done_wait_seconds`: a snapshot would

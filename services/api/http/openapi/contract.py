@@ -238,7 +238,7 @@ class Token(BaseModel):
 
 
 class Reset(BaseModel):
-    """Discard the text so far: another attempt starts from the beginning. This event has no id."""
+    """Discard the text so far: another attempt starts from the beginning."""
 
     attempt: int
 

@@ -171,6 +171,7 @@ ASKED = with_body_problems(
     "answer-in-progress",
     "unknown-model",
     "log-unavailable",
+    "queue-full",
     "too-many-streams",
     "log-full",
 )
