@@ -13,7 +13,7 @@ _FRESH_SECONDS = 0.5
 
 
 class QueueFull(UnspoolError):
-    """As many requests wait for a generator as `queue_max` allows."""
+    """The number of requests that wait for a generator has reached `queue_max`."""
 
 
 class Admission:
