@@ -50,8 +50,8 @@ class Pull:
         Raises `LogUnavailable` if the broker is away or refuses the request.
         """
         if not self._arrived:
+            self._changed.clear()  # before the request, whose message may come while it is sent
             await self._ask(room)
-            self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._expires_seconds):
                     await self._changed.wait()
