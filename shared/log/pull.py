@@ -75,12 +75,14 @@ class Pull:
             self._asked = 0
         if self._asked * 2 > room:
             return
-        request = {"batch": room - self._asked, "expires": int(self._expires_seconds * 1e9)}
+        batch = room - self._asked
+        request = {"batch": batch, "expires": int(self._expires_seconds * 1e9)}
+        self._asked, self._until = room, now + self._expires_seconds
         try:
             await self._client.publish(self._subject, msgspec.json.encode(request), reply=self._inbox)
         except (nats.errors.Error, OSError) as error:
+            self._asked -= batch
             raise LogUnavailable(f"{self._subject}: {error!r}") from error
-        self._asked, self._until = room, now + self._expires_seconds
 
     async def _take(self, message: Msg) -> None:
         headers = message.headers or {}
