@@ -87,7 +87,7 @@ class Titles:
                 bind(
                     chat=end.chat, answer=end.answer, attempt=end.attempt, sequence=delivery.recorded.sequence
                 )
-                await self._give_title(end)
+                await self._give_title(end, delivery.recorded.sequence)
             await delivery.ack()
         except LogUnavailable as error:
             log.warning("title-waits", sequence=delivery.recorded.sequence, reason=str(error))
@@ -98,8 +98,8 @@ class Titles:
             self._deliveries.discard(delivery)
             self._slots.release()
 
-    async def _give_title(self, end: AnswerCompleted) -> None:
-        untitled = await self._find_untitled(end.chat)
+    async def _give_title(self, end: AnswerCompleted, sequence: Sequence) -> None:
+        untitled = await self._find_untitled(end.chat, sequence)
         if untitled is None:
             return
         text = text_of(untitled.question.content)
@@ -116,17 +116,22 @@ class Titles:
             )
             try:
                 patience = self._settings.worker_append_patience_seconds
-                sequence = await append_fact(self._log, fact, untitled.newest, patience, wait_for_room=True)
+                titled = await append_fact(self._log, fact, untitled.newest, patience, wait_for_room=True)
             except (SequenceConflict, TailLost):
-                untitled = await self._find_untitled(end.chat)
+                untitled = await self._find_untitled(end.chat, sequence)
                 continue
             self._remember(end.chat)
-            log.info("titled", chat=end.chat, answer=end.answer, sequence=sequence, source=source)
+            log.info("titled", chat=end.chat, answer=end.answer, sequence=titled, source=source)
             return
 
-    async def _find_untitled(self, chat: ChatId) -> _Untitled | None:
-        """Returns the chat if it has no title and was not deleted, with one read: the last fact of each kind."""
+    async def _find_untitled(self, chat: ChatId, sequence: Sequence) -> _Untitled | None:
+        """Returns the chat if it has no title and was not deleted, with one read: the last fact of each kind.
+
+        Raises `LogUnavailable` if the read came from a replica that does not have the answer's end at `sequence` yet.
+        """
         newest = await self._log.latest(subjects.facts(chat))
+        if max((recorded.sequence for recorded in newest), default=0) < sequence:
+            raise LogUnavailable("a replica is behind the end of the answer")
         facts = [recorded.event for recorded in newest]
         created = next((fact for fact in facts if isinstance(fact, ChatCreated)), None)
         settled = any(isinstance(fact, ChatDeleted | ChatRenamed | TitleGenerated) for fact in facts)
