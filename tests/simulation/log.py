@@ -174,7 +174,14 @@ class SimLog:
         return await self.call("first-since", serve)
 
     async def latest(self, wildcard: str) -> list[Recorded]:
-        return await self.call("latest", list)  # no provider announces its models here
+        if subjects.stream_of(wildcard) == subjects.MODELS:
+            return await self.call("latest", list)  # no provider announces its models here
+
+        def serve() -> list[Recorded]:
+            newest = {one.subject: one for one in self._stream_of(wildcard).on(wildcard)}
+            return sorted(newest.values(), key=lambda one: one.sequence)
+
+        return await self.call("latest", serve)
 
     async def queue(self, durable: str) -> Queue:
         queue = self._broker.queues[durable]
