@@ -1,19 +1,29 @@
 """Rebuilding the read model from the log, beside the live one, while the API serves."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import msgspec
+import pytest
 
 from services.api.read_model.rebuild import rebuild_once
 from services.api.read_model.statements import LIVE
 from shared.settings import Settings
 from tests.support.reader import Reader
+from tests.support.servers import NatsProcess
 from tests.support.system import Client, System
 
 TABLES = ("chats", "messages")
+
+
+@pytest.fixture
+async def nats_url(data_directory: Path) -> AsyncIterator[str]:
+    """Yields a NATS of the test's own: a generator of other tests would add a title between two comparisons."""
+    async with NatsProcess(data_directory) as process:
+        yield process.url
 
 
 async def rows(url: str) -> dict[str, list[dict[str, Any]]]:
