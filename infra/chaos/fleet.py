@@ -161,9 +161,10 @@ class Process:
         self._process = await spawn(self._program)
 
     @property
-    def pid(self) -> int:
+    def process(self) -> asyncio.subprocess.Process:
+        """The newest process; `start` must have been called."""
         assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
-        return self._process.pid
+        return self._process
 
     @property
     def is_running(self) -> bool:
@@ -180,8 +181,7 @@ class Process:
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the process."""
-        assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
-        self._process.send_signal(number)
+        self.process.send_signal(number)
 
     async def kill(self) -> None:
         """Sends SIGKILL and waits for the end of the process."""
@@ -192,12 +192,12 @@ class Process:
         return await self._end(signal.SIGTERM)
 
     async def _end(self, number: signal.Signals) -> int:
-        assert self._process is not None, "call start() first"  # noqa: S101 - an error of the caller
-        if self._process.returncode is None:
+        process = self.process
+        if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                process.send_signal(number)
         async with asyncio.timeout(START_SECONDS):
-            return await self._process.wait()
+            return await process.wait()
 
 
 class Fleet:

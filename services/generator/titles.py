@@ -120,7 +120,7 @@ class Titles:
             except (SequenceConflict, TailLost):
                 untitled = await self._find_untitled(end.chat, sequence)
                 continue
-            self._remember(end.chat)
+            self._settle(end.chat)
             log.info("titled", chat=end.chat, answer=end.answer, sequence=titled, source=source)
             return
 
@@ -129,28 +129,28 @@ class Titles:
 
         Raises `LogUnavailable` if the read came from a replica that does not have the answer's end at `sequence` yet.
         """
-        newest = await self._log.latest(subjects.facts(chat))
-        if max((recorded.sequence for recorded in newest), default=0) < sequence:
+        found = await self._log.latest(subjects.facts(chat))
+        newest = max((recorded.sequence for recorded in found), default=Sequence(0))
+        if newest < sequence:
             raise LogUnavailable("a replica is behind the end of the answer")
-        facts = [recorded.event for recorded in newest]
+        facts = [recorded.event for recorded in found]
         created = next((fact for fact in facts if isinstance(fact, ChatCreated)), None)
-        settled = any(isinstance(fact, ChatDeleted | ChatRenamed | TitleGenerated) for fact in facts)
-        if created is None or created.title is not None or settled:
-            self._remember(chat)
+        is_settled = any(isinstance(fact, ChatDeleted | ChatRenamed | TitleGenerated) for fact in facts)
+        if created is None or created.title is not None or is_settled:
+            self._settle(chat)
             return None
+        # The last question is a first one, too, in a chat with one answer: only a longer chat costs another read.
         question = next((fact for fact in facts if isinstance(fact, MessageRequested)), None)
         if question is not None and question.parent is not None:
             question = await self._first_question(chat)
-        if question is None or question.imported:
-            return None
-        return _Untitled(max(recorded.sequence for recorded in newest), question)
+        return _Untitled(newest, question) if question is not None and not question.imported else None
 
     async def _first_question(self, chat: ChatId) -> MessageRequested | None:
         found = await self._log.next(subjects.fact(chat, "message-requested"), Sequence(1))
         fact = found.event if found else None
         return fact if isinstance(fact, MessageRequested) else None
 
-    def _remember(self, chat: ChatId) -> None:
+    def _settle(self, chat: ChatId) -> None:
         """Records that nothing is to be done for the chat any more: a title is final."""
         self._settled[chat] = None
         if len(self._settled) > _SETTLED_MAX:

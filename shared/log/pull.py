@@ -91,9 +91,7 @@ class Pull:
             case "":
                 self._asked -= 1
                 self._arrived.append(message)
-            case "100":  # a heartbeat
-                return
-            case "404" | "408":  # the request has expired
+            case "408":  # the request has expired
                 self._asked -= int(headers.get("Nats-Pending-Messages", 0))
             case _:  # no responders, a leader that changed, a consumer that is gone: ask again
                 log.warning(

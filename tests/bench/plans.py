@@ -13,12 +13,15 @@ class Percentiles(Struct, frozen=True, kw_only=True):
     max: float = 0.0
 
 
-class Answers(Struct, frozen=True, kw_only=True, tag="answers"):
-    """Each client asks and reads its answers one after the other. Clients are spread over the URLs."""
-
+class _Plan(Struct, frozen=True, kw_only=True):
     dialect: str
     urls: tuple[str, ...]
     model: str
+
+
+class Answers(_Plan, frozen=True, kw_only=True, tag="answers"):
+    """Each client asks and reads its answers one after the other. Clients are spread over the URLs."""
+
     clients: int = 1
     answers_each: int = 1
     spread_seconds: float = 0.0
@@ -29,37 +32,28 @@ class Answers(Struct, frozen=True, kw_only=True, tag="answers"):
     """An answer that takes longer than this counts as lost."""
 
 
-class Watch(Struct, frozen=True, kw_only=True, tag="watch"):
+class Watch(_Plan, frozen=True, kw_only=True, tag="watch"):
     """One answer is asked for, and many watchers read it."""
 
-    dialect: str
-    urls: tuple[str, ...]
-    model: str
     watchers: int
     silence_seconds: float = SILENCE_SECONDS
 
 
-class Resume(Struct, frozen=True, kw_only=True, tag="resume"):
+class Resume(_Plan, frozen=True, kw_only=True, tag="resume"):
     """One client reads an answer. Others connect in its middle, with a cursor that is `missed` tokens old."""
 
-    dialect: str
-    urls: tuple[str, ...]
-    model: str
     missed: int
     times: int
     pause_seconds: float
     """Time between two of them."""
 
 
-class Idle(Struct, frozen=True, kw_only=True, tag="idle"):
+class Idle(_Plan, frozen=True, kw_only=True, tag="idle"):
     """Many watchers hold the stream of an answer that says nothing, until the plan `Release`.
 
     A target without shared streams gets an answer for each watcher.
     """
 
-    dialect: str
-    urls: tuple[str, ...]
-    model: str
     watchers: int
     shared: bool
     silence_seconds: float = SILENCE_SECONDS

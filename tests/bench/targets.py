@@ -113,8 +113,8 @@ async def run_unspool(
             name="unspool",
             urls=tuple(system.urls),
             pids=lambda: {
-                "api": [api.pid for api in system.apis],
-                "generator": [generator.pid for generator in system.generators],
+                "api": [api.process.pid for api in system.apis],
+                "generator": [generator.process.pid for generator in system.generators],
                 "nats": [nats.process.pid],
                 "postgres": [postgres.process.pid],
             },

@@ -140,8 +140,9 @@ class ChatStates:
         try:
             return await asyncio.wait_for(asyncio.shield(waiting), _DELIVERY_SECONDS)
         except TimeoutError:
-            self._waiting.pop(sequence, None)
             return None
+        finally:
+            self._waiting.pop(sequence, None)
 
     async def _is_lost(self, checkpoint: Checkpoint) -> bool | None:
         """Returns True if the rows have facts that the log lost, None if the log is unavailable.

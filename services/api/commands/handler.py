@@ -48,9 +48,8 @@ class Commands:
         for _ in range(self._settings.command_retries_max):
             refused: Rejected | None = None
             facts: tuple[Fact, ...] = ()
-            expected = (
-                state.sequence
-            )  # of the decision: the follower may move the state while an append waits
+            # The sequence of the decision: the follower may move the state while an append waits.
+            expected = state.sequence
             try:
                 facts = decide(command, state)
             except Rejected as error:

@@ -32,8 +32,9 @@ from shared.domain.subjects import ChatId, Sequence
 Arguments = tuple[Any, ...]
 Statement = tuple[str, Arguments]
 """The statement's name in `queries.sql`, and its arguments."""
-_INSERTS = ("chat-created", "message-requested", "answer-requested", "cancel-requested", "answer-ended")
+_GROUPED = ("chat-created", "message-requested", "answer-requested", "cancel-requested", "answer-ended")
 """Statements in an order in which each finds the rows that it needs, whatever the order of their facts."""
+_DELETION = "chat-deleted"
 
 
 def project(facts: Iterable[tuple[Fact, Sequence, datetime]]) -> Iterator[tuple[str, list[Arguments]]]:
@@ -42,32 +43,29 @@ def project(facts: Iterable[tuple[Fact, Sequence, datetime]]) -> Iterator[tuple[
     One statement with many rows costs little more than one with a single row. Statements of one kind stay in the
     order of their facts. Kinds change places only where the rows do not depend on it.
     """
-    kinds: dict[str, list[Arguments]] = {name: [] for name in _INSERTS}
+    grouped: dict[str, list[Arguments]] = {name: [] for name in (*_GROUPED, _DELETION)}
     changes: list[Statement] = []
     touched: dict[ChatId, _Touch] = {}
-    deleted: list[Arguments] = []
     for fact, sequence, time in facts:
-        if isinstance(fact, ChatDeleted):
-            deleted.append((fact.chat,))
-            continue
         for name, arguments in _statements(fact, sequence, time):
-            if name in kinds:
-                kinds[name].append(arguments)
+            if name in grouped:
+                grouped[name].append(arguments)
             else:
                 changes.append((name, arguments))
         touch = touched.setdefault(fact.chat, _Touch())
         touch.sequence = sequence
         if _is_activity(fact):
             touch.active, touch.active_at = sequence, time
-    yield from ((name, rows) for name, rows in kinds.items() if rows)
+    deletions = grouped.pop(_DELETION)
+    yield from ((name, rows) for name, rows in grouped.items() if rows)
     for name, group in itertools.groupby(changes, key=operator.itemgetter(0)):
         yield name, [arguments for _, arguments in group]
     if touched:
         # Always in the same order: two transactions that wait for each other's rows are a deadlock.
         rows = sorted(touched.items())
         yield "touch", [(chat, touch.sequence, touch.active, touch.active_at) for chat, touch in rows]
-    if deleted:
-        yield "chat-deleted", deleted
+    if deletions:
+        yield _DELETION, deletions
 
 
 class _Touch(Struct):
@@ -99,7 +97,7 @@ def _statements(fact: Fact, sequence: Sequence, time: datetime) -> list[Statemen
         case ChatMetadataChanged():
             return [("chat-metadata-changed", (fact.chat, _json(fact.metadata)))]
         case ChatDeleted():
-            return []
+            return [(_DELETION, (fact.chat,))]
         case _:
             assert_never(fact)
 

@@ -201,15 +201,15 @@ class Projector:
     async def _checkpoint(self, schema: str) -> Checkpoint:
         async with self._pool.acquire() as connection:
             checkpoint = await read_checkpoint(connection, schema)
-            # Read the position after the checkpoint: facts that another projector folds meanwhile are no lost tail.
-            position = await self._log.position(subjects.CHATS)
             if checkpoint is None:
-                await connection.execute(statements(schema)["begin"], position.created, SCHEMA_VERSION)
+                created = (await self._log.position(subjects.CHATS)).created
+                await connection.execute(statements(schema)["begin"], created, SCHEMA_VERSION)
                 # Another projector may have begun meanwhile: its row stands.
                 checkpoint = await read_checkpoint(connection, schema)
-                position = await self._log.position(subjects.CHATS)
             if checkpoint is None:
                 raise CheckpointMoved("the checkpoint was removed while it was made")
+            # Read the position after the checkpoint: facts that another projector folds meanwhile are no lost tail.
+            position = await self._log.position(subjects.CHATS)
         check_incarnation(checkpoint, position.created, position.last)
         if await is_lost(self._log, checkpoint):
             async with (

@@ -59,7 +59,7 @@ class HotAnswer:
         """Events that arrive while the beginning is read from the log; None otherwise."""
         self._attempts: list[Attempt] = []
         self._positions: list[int] = []
-        self._resets: dict[int, Cursor] = {}
+        self._resets: dict[int, Cursor | None] = {}
         """The position of each reset, and its cursor."""
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -83,8 +83,8 @@ class HotAnswer:
         self.sequence = sequence
         self.complete = isinstance(event, GenerationEnded)
         self.events.append(event)
-        if isinstance(event, GenerationReset) and self.last_index:
-            self._resets[len(self.frames)] = Cursor(event.attempt, self.last_index, is_reset=True)
+        if isinstance(event, GenerationReset):
+            self._resets[len(self.frames)] = sse.cursor_of_reset(event.attempt, self.last_index)
         if frame := sse.frame_of(event, self.last_index):
             self._append(frame)
         return True
@@ -193,7 +193,7 @@ class HotLog:
         whole = hot.add(event, sequence)
         self._size_bytes += hot.size_bytes - before
         if not whole:
-            # Without any event, its beginning came while this process began to follow: readers get it from the log.
+            # Without any event, it began before this process followed: readers get it from the log.
             tell = log.error if hot.events else log.info
             tell("event-missing", answer=hot.id, sequence=sequence, index=hot.last_index)
             self._drop(hot)

@@ -82,6 +82,11 @@ def preamble(retry_milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % retry_milliseconds
 
 
+def cursor_of_reset(attempt: Attempt, last_index: Index) -> Cursor | None:
+    """Returns the cursor of a reset; None before the first token, when there is nothing to take back."""
+    return Cursor(attempt, last_index, is_reset=True) if last_index else None
+
+
 def frame_of(event: AnswerEvent, last_index: Index) -> bytes | None:
     """Returns the frame of an event of the answer's subject, or None if clients do not get this event.
 
@@ -97,7 +102,7 @@ def frame_of(event: AnswerEvent, last_index: Index) -> bytes | None:
         case TokenEmitted():
             return encode("token", _token(event), f"{event.attempt}.{event.index}")
         case GenerationReset():
-            cursor = Cursor(event.attempt, last_index, is_reset=True) if last_index else None
+            cursor = cursor_of_reset(event.attempt, last_index)
             return encode("reset", {"attempt": event.attempt}, str(cursor) if cursor else None)
         case GenerationHandedOver() | GenerationEnded():
             return None
@@ -114,10 +119,13 @@ def snapshot(state: AnswerState) -> bytes:
     if there is none.
     """
     # Without spans, a reset has discarded every token.
-    attempt = state.last_token_attempt if state.spans else state.attempt
-    cursor = str(Cursor(attempt, state.last_index, is_reset=not state.spans)) if state.last_index else ""
+    cursor = (
+        Cursor(state.last_token_attempt, state.last_index)
+        if state.spans
+        else cursor_of_reset(state.attempt, state.last_index)
+    )
     said = (state.whole_text, state.whole_reasoning, state.tool_calls)
-    return _snapshot(*said, state.attempt, state.last_index, cursor)
+    return _snapshot(*said, state.attempt, state.last_index, str(cursor or ""))
 
 
 def snapshot_of_end(end: AnswerEnded) -> bytes:

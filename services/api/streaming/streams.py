@@ -6,7 +6,7 @@ Invariant: a stream never has a silent gap or repetition. If it cannot continue 
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from msgspec import Struct
 
@@ -126,8 +126,9 @@ class Streams:
             end = hot.end[0]
             if cursor == Cursor(end.attempt, None):
                 return Nothing()
-        if cursor.index is not None and cursor.index > hot.last_index and await self._is_stored(hot, cursor):
-            await self._wait_for_index(hot, cursor.index)
+        index = cursor.index
+        if index is not None and index > hot.last_index and await self._is_stored(hot, cursor):
+            await self._wait_until(hot, lambda: hot.last_index >= index)
         if cursor.is_reset and hot.position_after(cursor) is None:
             await self._wait_for_newest(hot)
         position = hot.position_after(cursor)
@@ -146,25 +147,20 @@ class Streams:
         return known is None or known >= cursor.index
 
     async def _wait_for_newest(self, hot: HotAnswer) -> None:
-        """Waits until the answer has what the log has of it now. Raises `LogUnavailable` after `done_wait_seconds`."""
+        """Waits until the answer has what the log has of it now. Raises as `_wait_until`."""
         newest = await self._log.last(subjects.answer(hot.id))
         sequence = newest.sequence if newest else Sequence(0)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.done_wait_seconds):
-                while hot.sequence < sequence and not hot.stale:
-                    await hot.wait_for_change()
-        if hot.sequence < sequence:
-            raise LogUnavailable(f"{hot.id}: this process lags behind the log")
+        await self._wait_until(hot, lambda: hot.sequence >= sequence)
 
-    async def _wait_for_index(self, hot: HotAnswer, index: int) -> None:
-        """Waits until the answer has this index. Raises `LogUnavailable` after `done_wait_seconds`: a snapshot would
-        take back text that the client has shown.
+    async def _wait_until(self, hot: HotAnswer, has_it: Callable[[], bool]) -> None:
+        """Waits until the answer has what the client has seen. Raises `LogUnavailable` after `done_wait_seconds`: a
+        snapshot would take back text that the client has shown.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.done_wait_seconds):
-                while hot.last_index < index and not hot.stale:
+                while not has_it() and not hot.stale:
                     await hot.wait_for_change()
-        if hot.last_index < index:
+        if not has_it():
             raise LogUnavailable(f"{hot.id}: this process lags behind the client's cursor")
 
     def make_body(self, opened: Opened, answer: AnswerId, owner: str) -> AsyncIterator[bytes]:

@@ -81,7 +81,7 @@ class ReplyDecoder:
         """
         try:
             return msgspec.json.decode(event.data)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except (msgspec.MsgspecError, RecursionError):
             pass
         if not event.data.strip():
             return None

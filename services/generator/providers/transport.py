@@ -6,7 +6,7 @@ httpx stays the interface to providers: its URLs, headers, authorization, decodi
 import asyncio
 import contextlib
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import aiohttp
 import httpx
@@ -43,56 +43,70 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(self, limits: httpx.Limits) -> None:
         self._limits = limits
         self._tls = httpx.create_ssl_context()
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """One whose connections are kept for further requests, and one whose connections are not."""
+        self._in_progress = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        # aiohttp keeps every connection: beyond the limit, requests get one that it does not keep.
+        session = self._open_session(keep=self._in_progress < (self._limits.max_keepalive_connections or 0))
         timeout = request.extensions.get("timeout", {})
-        with _translated():
-            response = await self._open_session().request(
-                request.method,
-                str(request.url),
-                headers=[(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw],
-                data=await request.aread() or None,
-                allow_redirects=False,
-                auto_decompress=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
-                ),
-                max_line_size=_HEAD_LINE_MAX_BYTES,
-                max_field_size=_HEAD_LINE_MAX_BYTES,
-            )
+        self._in_progress += 1
+        try:
+            with _translated():
+                response = await session.request(
+                    request.method,
+                    str(request.url),
+                    headers=[(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw],
+                    data=await request.aread() or None,
+                    allow_redirects=False,
+                    auto_decompress=False,
+                    timeout=aiohttp.ClientTimeout(
+                        total=None, sock_connect=timeout.get("connect"), sock_read=timeout.get("read")
+                    ),
+                    max_line_size=_HEAD_LINE_MAX_BYTES,
+                    max_field_size=_HEAD_LINE_MAX_BYTES,
+                )
+        except BaseException:
+            self._in_progress -= 1
+            raise
+        body = _Body(response, timeout.get("read"), self._leave)
         return httpx.Response(
-            response.status,
-            headers=list(response.raw_headers),
-            stream=_Body(response, timeout.get("read")),
-            request=request,
+            response.status, headers=list(response.raw_headers), stream=body, request=request
         )
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        """Returns the session. It is made at the first request, since it belongs to the running event loop."""
-        if self._session is None:
+    def _leave(self) -> None:
+        self._in_progress -= 1
+
+    def _open_session(self, *, keep: bool) -> aiohttp.ClientSession:
+        """Returns the session. It is made at its first request, since it belongs to the running event loop."""
+        if keep not in self._sessions:
             connector = aiohttp.TCPConnector(
                 limit=self._limits.max_connections or 0,
-                keepalive_timeout=self._limits.keepalive_expiry,
+                keepalive_timeout=self._limits.keepalive_expiry if keep else None,
+                force_close=not keep,
                 ssl=self._tls,
             )
             # The address of a provider is its own: no cookies, no credentials of this machine's user.
-            self._session = aiohttp.ClientSession(
+            self._sessions[keep] = aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
             )
-        return self._session
+        return self._sessions[keep]
 
 
 class _Body(httpx.AsyncByteStream):
     """The bytes of a response as they arrive: what came in together is one chunk."""
 
-    def __init__(self, response: aiohttp.ClientResponse, idle_seconds: float | None) -> None:
+    def __init__(
+        self, response: aiohttp.ClientResponse, idle_seconds: float | None, closed: Callable[[], None]
+    ) -> None:
         self._response = response
         self._idle_seconds = idle_seconds
+        self._closed = closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         content = self._response.content
@@ -112,6 +126,8 @@ class _Body(httpx.AsyncByteStream):
             return await self._response.content.readany()
 
     async def aclose(self) -> None:
+        """Closes the response; httpx calls it once for each."""
+        self._closed()
         if self._response.content.at_eof():
             self._response.release()
         else:

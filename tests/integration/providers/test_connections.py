@@ -18,7 +18,7 @@ from services.generator.providers import Finished, Prompt, PromptMessage, Provid
 from services.generator.providers.anthropic import API_VERSION, Anthropic
 from services.generator.providers.openai import OpenAI
 from services.generator.providers.retry import stream_with_retries
-from services.generator.providers.upstream import Key, Upstream
+from services.generator.providers.upstream import IDLE_CONNECTIONS_MAX, Key, Upstream
 from shared.domain.errors import ConfigurationError, ProviderError, ProviderRefused
 from shared.settings import ProviderSettings, Settings
 from tests.support.provider_scripts import Step, anthropic, openai, openai_events, status, stream
@@ -119,6 +119,7 @@ async def test_many_answers_come_at_once_and_leave_no_connection_behind(server: 
         await server.wait_requests(150)
         gate.set()
     assert {text.result() for text in texts} == {"Hello"}
+    await server.wait_closed(150 - IDLE_CONNECTIONS_MAX)  # no more than that are kept for others
     await made.close()
     await server.wait_closed()
     assert server.opened == 150
